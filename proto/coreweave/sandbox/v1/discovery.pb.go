@@ -22,12 +22,17 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// RunnerView says how much of a runner is returned. What the smaller view leaves out is presumably
+// the capabilities and resources.
 type RunnerView int32
 
 const (
+	// Not set; each call has a default of its own.
 	RunnerView_RUNNER_VIEW_UNSPECIFIED RunnerView = 0
-	RunnerView_RUNNER_VIEW_BASIC       RunnerView = 1
-	RunnerView_RUNNER_VIEW_FULL        RunnerView = 2
+	// The essentials.
+	RunnerView_RUNNER_VIEW_BASIC RunnerView = 1
+	// Everything.
+	RunnerView_RUNNER_VIEW_FULL RunnerView = 2
 )
 
 // Enum value maps for RunnerView.
@@ -71,17 +76,27 @@ func (RunnerView) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_discovery_proto_rawDescGZIP(), []int{0}
 }
 
+// AvailableRunner is a place that can host sandboxes. The service sets all of it.
 type AvailableRunner struct {
-	state          protoimpl.MessageState   `protogen:"open.v1"`
-	RunnerId       string                   `protobuf:"bytes,1,opt,name=runner_id,json=runnerId,proto3" json:"runner_id,omitempty"`
-	RunnerGroupId  string                   `protobuf:"bytes,2,opt,name=runner_group_id,json=runnerGroupId,proto3" json:"runner_group_id,omitempty"`
-	Tags           []string                 `protobuf:"bytes,3,rep,name=tags,proto3" json:"tags,omitempty"`
-	Healthy        bool                     `protobuf:"varint,4,opt,name=healthy,proto3" json:"healthy,omitempty"`
-	Capabilities   *RunnerCapabilitySummary `protobuf:"bytes,5,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
-	Resources      *RunnerResourceSummary   `protobuf:"bytes,6,opt,name=resources,proto3" json:"resources,omitempty"`
-	ConnectedAt    *timestamppb.Timestamp   `protobuf:"bytes,7,opt,name=connected_at,json=connectedAt,proto3" json:"connected_at,omitempty"`
-	IsShared       bool                     `protobuf:"varint,8,opt,name=is_shared,json=isShared,proto3" json:"is_shared,omitempty"`
-	OrganizationId string                   `protobuf:"bytes,9,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identifier, as used by SandboxSpec.runner_ids.
+	RunnerId string `protobuf:"bytes,1,opt,name=runner_id,json=runnerId,proto3" json:"runner_id,omitempty"`
+	// Group that the runner belongs to.
+	RunnerGroupId string `protobuf:"bytes,2,opt,name=runner_group_id,json=runnerGroupId,proto3" json:"runner_group_id,omitempty"`
+	// Labels of the runner.
+	Tags []string `protobuf:"bytes,3,rep,name=tags,proto3" json:"tags,omitempty"`
+	// Says that the runner is fit to take sandboxes now.
+	Healthy bool `protobuf:"varint,4,opt,name=healthy,proto3" json:"healthy,omitempty"`
+	// What the runner can do at most.
+	Capabilities *RunnerCapabilitySummary `protobuf:"bytes,5,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
+	// What is free on the runner now.
+	Resources *RunnerResourceSummary `protobuf:"bytes,6,opt,name=resources,proto3" json:"resources,omitempty"`
+	// When the runner last connected to the service, presumably.
+	ConnectedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=connected_at,json=connectedAt,proto3" json:"connected_at,omitempty"`
+	// Says that the runner serves more than one organization, presumably.
+	IsShared bool `protobuf:"varint,8,opt,name=is_shared,json=isShared,proto3" json:"is_shared,omitempty"`
+	// Organization that the runner belongs to, as needed by GetAvailableRunner.
+	OrganizationId string `protobuf:"bytes,9,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -179,16 +194,25 @@ func (x *AvailableRunner) GetOrganizationId() string {
 	return ""
 }
 
+// RunnerCapabilitySummary is what a runner can do at most. The service sets all of it.
 type RunnerCapabilitySummary struct {
-	state                        protoimpl.MessageState `protogen:"open.v1"`
-	MaxCpuMillicores             int64                  `protobuf:"varint,1,opt,name=max_cpu_millicores,json=maxCpuMillicores,proto3" json:"max_cpu_millicores,omitempty"`
-	MaxMemoryBytes               int64                  `protobuf:"varint,2,opt,name=max_memory_bytes,json=maxMemoryBytes,proto3" json:"max_memory_bytes,omitempty"`
-	MaxGpuCount                  int64                  `protobuf:"varint,3,opt,name=max_gpu_count,json=maxGpuCount,proto3" json:"max_gpu_count,omitempty"`
-	SupportedGpuTypes            []string               `protobuf:"bytes,4,rep,name=supported_gpu_types,json=supportedGpuTypes,proto3" json:"supported_gpu_types,omitempty"`
-	SupportedArchitectures       []string               `protobuf:"bytes,5,rep,name=supported_architectures,json=supportedArchitectures,proto3" json:"supported_architectures,omitempty"`
-	SupportsPrivileged           bool                   `protobuf:"varint,6,opt,name=supports_privileged,json=supportsPrivileged,proto3" json:"supports_privileged,omitempty"`
-	AvailableStorageClasses      []string               `protobuf:"bytes,7,rep,name=available_storage_classes,json=availableStorageClasses,proto3" json:"available_storage_classes,omitempty"`
-	SupportedServiceVisibilities []Visibility           `protobuf:"varint,8,rep,packed,name=supported_service_visibilities,json=supportedServiceVisibilities,proto3,enum=coreweave.sandbox.v1.Visibility" json:"supported_service_visibilities,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Thousandths of a core.
+	MaxCpuMillicores int64 `protobuf:"varint,1,opt,name=max_cpu_millicores,json=maxCpuMillicores,proto3" json:"max_cpu_millicores,omitempty"`
+	// Memory in bytes.
+	MaxMemoryBytes int64 `protobuf:"varint,2,opt,name=max_memory_bytes,json=maxMemoryBytes,proto3" json:"max_memory_bytes,omitempty"`
+	// Number of GPUs.
+	MaxGpuCount int64 `protobuf:"varint,3,opt,name=max_gpu_count,json=maxGpuCount,proto3" json:"max_gpu_count,omitempty"`
+	// GPU models, in the words of Gpu.type.
+	SupportedGpuTypes []string `protobuf:"bytes,4,rep,name=supported_gpu_types,json=supportedGpuTypes,proto3" json:"supported_gpu_types,omitempty"`
+	// Processor architectures.
+	SupportedArchitectures []string `protobuf:"bytes,5,rep,name=supported_architectures,json=supportedArchitectures,proto3" json:"supported_architectures,omitempty"`
+	// Says that SecurityContext.privileged can be had.
+	SupportsPrivileged bool `protobuf:"varint,6,opt,name=supports_privileged,json=supportsPrivileged,proto3" json:"supports_privileged,omitempty"`
+	// Storage classes of the cluster.
+	AvailableStorageClasses []string `protobuf:"bytes,7,rep,name=available_storage_classes,json=availableStorageClasses,proto3" json:"available_storage_classes,omitempty"`
+	// Visibilities that a service can have here.
+	SupportedServiceVisibilities []Visibility `protobuf:"varint,8,rep,packed,name=supported_service_visibilities,json=supportedServiceVisibilities,proto3,enum=coreweave.sandbox.v1.Visibility" json:"supported_service_visibilities,omitempty"`
 	unknownFields                protoimpl.UnknownFields
 	sizeCache                    protoimpl.SizeCache
 }
@@ -279,14 +303,19 @@ func (x *RunnerCapabilitySummary) GetSupportedServiceVisibilities() []Visibility
 	return nil
 }
 
+// RunnerResourceSummary is what is free on a runner at the moment. The service sets all of it.
 type RunnerResourceSummary struct {
-	state                  protoimpl.MessageState `protogen:"open.v1"`
-	AvailableCpuMillicores int64                  `protobuf:"varint,1,opt,name=available_cpu_millicores,json=availableCpuMillicores,proto3" json:"available_cpu_millicores,omitempty"`
-	AvailableMemoryBytes   int64                  `protobuf:"varint,2,opt,name=available_memory_bytes,json=availableMemoryBytes,proto3" json:"available_memory_bytes,omitempty"`
-	AvailableGpuCount      int64                  `protobuf:"varint,3,opt,name=available_gpu_count,json=availableGpuCount,proto3" json:"available_gpu_count,omitempty"`
-	RunningSandboxes       int32                  `protobuf:"varint,4,opt,name=running_sandboxes,json=runningSandboxes,proto3" json:"running_sandboxes,omitempty"`
-	unknownFields          protoimpl.UnknownFields
-	sizeCache              protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Thousandths of a core.
+	AvailableCpuMillicores int64 `protobuf:"varint,1,opt,name=available_cpu_millicores,json=availableCpuMillicores,proto3" json:"available_cpu_millicores,omitempty"`
+	// Memory in bytes.
+	AvailableMemoryBytes int64 `protobuf:"varint,2,opt,name=available_memory_bytes,json=availableMemoryBytes,proto3" json:"available_memory_bytes,omitempty"`
+	// Number of GPUs.
+	AvailableGpuCount int64 `protobuf:"varint,3,opt,name=available_gpu_count,json=availableGpuCount,proto3" json:"available_gpu_count,omitempty"`
+	// Sandboxes that run here.
+	RunningSandboxes int32 `protobuf:"varint,4,opt,name=running_sandboxes,json=runningSandboxes,proto3" json:"running_sandboxes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *RunnerResourceSummary) Reset() {
@@ -347,16 +376,26 @@ func (x *RunnerResourceSummary) GetRunningSandboxes() int32 {
 	return 0
 }
 
+// ListAvailableRunnersRequest is the input of ListAvailableRunners. A runner must pass all filters;
+// one that is not set filters nothing.
 type ListAvailableRunnersRequest struct {
-	state             protoimpl.MessageState `protogen:"open.v1"`
-	RunnerGroupId     string                 `protobuf:"bytes,1,opt,name=runner_group_id,json=runnerGroupId,proto3" json:"runner_group_id,omitempty"`
-	GpuType           string                 `protobuf:"bytes,2,opt,name=gpu_type,json=gpuType,proto3" json:"gpu_type,omitempty"`
-	Architecture      string                 `protobuf:"bytes,3,opt,name=architecture,proto3" json:"architecture,omitempty"`
-	HealthyOnly       bool                   `protobuf:"varint,4,opt,name=healthy_only,json=healthyOnly,proto3" json:"healthy_only,omitempty"`
-	PageSize          int32                  `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken         string                 `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	View              RunnerView             `protobuf:"varint,7,opt,name=view,proto3,enum=coreweave.sandbox.v1.RunnerView" json:"view,omitempty"`
-	ServiceVisibility Visibility             `protobuf:"varint,8,opt,name=service_visibility,json=serviceVisibility,proto3,enum=coreweave.sandbox.v1.Visibility" json:"service_visibility,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only runners of this group.
+	RunnerGroupId string `protobuf:"bytes,1,opt,name=runner_group_id,json=runnerGroupId,proto3" json:"runner_group_id,omitempty"`
+	// Only runners with this model of GPU.
+	GpuType string `protobuf:"bytes,2,opt,name=gpu_type,json=gpuType,proto3" json:"gpu_type,omitempty"`
+	// Only runners with this architecture.
+	Architecture string `protobuf:"bytes,3,opt,name=architecture,proto3" json:"architecture,omitempty"`
+	// Only runners that are healthy.
+	HealthyOnly bool `protobuf:"varint,4,opt,name=healthy_only,json=healthyOnly,proto3" json:"healthy_only,omitempty"`
+	// Runners per page. 0 is the service's choice.
+	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before. Empty begins at the first page.
+	PageToken string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// How much of each runner to return. Unset means RUNNER_VIEW_BASIC.
+	View RunnerView `protobuf:"varint,7,opt,name=view,proto3,enum=coreweave.sandbox.v1.RunnerView" json:"view,omitempty"`
+	// Only runners that can give a service this visibility.
+	ServiceVisibility Visibility `protobuf:"varint,8,opt,name=service_visibility,json=serviceVisibility,proto3,enum=coreweave.sandbox.v1.Visibility" json:"service_visibility,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -447,10 +486,13 @@ func (x *ListAvailableRunnersRequest) GetServiceVisibility() Visibility {
 	return Visibility_VISIBILITY_UNSPECIFIED
 }
 
+// ListAvailableRunnersResponse is one page of runners.
 type ListAvailableRunnersResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Runners       []*AvailableRunner     `protobuf:"bytes,1,rep,name=runners,proto3" json:"runners,omitempty"`
-	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Runners of the page.
+	Runners []*AvailableRunner `protobuf:"bytes,1,rep,name=runners,proto3" json:"runners,omitempty"`
+	// Token of the next page. Empty on the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -499,11 +541,15 @@ func (x *ListAvailableRunnersResponse) GetNextPageToken() string {
 	return ""
 }
 
+// GetAvailableRunnerRequest is the input of GetAvailableRunner.
 type GetAvailableRunnerRequest struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	RunnerId       string                 `protobuf:"bytes,1,opt,name=runner_id,json=runnerId,proto3" json:"runner_id,omitempty"`
-	View           RunnerView             `protobuf:"varint,2,opt,name=view,proto3,enum=coreweave.sandbox.v1.RunnerView" json:"view,omitempty"`
-	OrganizationId string                 `protobuf:"bytes,3,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	RunnerId string `protobuf:"bytes,1,opt,name=runner_id,json=runnerId,proto3" json:"runner_id,omitempty"`
+	// How much of the runner to return. Unset means RUNNER_VIEW_FULL.
+	View RunnerView `protobuf:"varint,2,opt,name=view,proto3,enum=coreweave.sandbox.v1.RunnerView" json:"view,omitempty"`
+	// Required. Organization that the runner belongs to.
+	OrganizationId string `protobuf:"bytes,3,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }

@@ -26,8 +26,13 @@ const (
 // DiscoveryServiceClient is the client API for DiscoveryService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// DiscoveryService tells which runners an organization can place sandboxes on.
 type DiscoveryServiceClient interface {
+	// ListAvailableRunners returns the runners that the caller's organization can see.
 	ListAvailableRunners(ctx context.Context, in *ListAvailableRunnersRequest, opts ...grpc.CallOption) (*ListAvailableRunnersResponse, error)
+	// GetAvailableRunner returns one runner. An unknown and a hidden one are the same NOT_FOUND,
+	// CWSANDBOX_RUNNER_NOT_FOUND.
 	GetAvailableRunner(ctx context.Context, in *GetAvailableRunnerRequest, opts ...grpc.CallOption) (*AvailableRunner, error)
 }
 
@@ -62,8 +67,13 @@ func (c *discoveryServiceClient) GetAvailableRunner(ctx context.Context, in *Get
 // DiscoveryServiceServer is the server API for DiscoveryService service.
 // All implementations must embed UnimplementedDiscoveryServiceServer
 // for forward compatibility.
+//
+// DiscoveryService tells which runners an organization can place sandboxes on.
 type DiscoveryServiceServer interface {
+	// ListAvailableRunners returns the runners that the caller's organization can see.
 	ListAvailableRunners(context.Context, *ListAvailableRunnersRequest) (*ListAvailableRunnersResponse, error)
+	// GetAvailableRunner returns one runner. An unknown and a hidden one are the same NOT_FOUND,
+	// CWSANDBOX_RUNNER_NOT_FOUND.
 	GetAvailableRunner(context.Context, *GetAvailableRunnerRequest) (*AvailableRunner, error)
 	mustEmbedUnimplementedDiscoveryServiceServer()
 }

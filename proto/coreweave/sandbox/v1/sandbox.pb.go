@@ -4,6 +4,8 @@
 // 	protoc        (unknown)
 // source: coreweave/sandbox/v1/sandbox.proto
 
+// What holds for the whole contract (errors, presence, idempotency, paging) is said in doc.go.
+
 package sandboxv1
 
 import (
@@ -22,12 +24,16 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// SandboxMode says where a sandbox runs.
 type SandboxMode int32
 
 const (
+	// Not set; means SANDBOX_MODE_SERVERLESS.
 	SandboxMode_SANDBOX_MODE_UNSPECIFIED SandboxMode = 0
-	SandboxMode_SANDBOX_MODE_SERVERLESS  SandboxMode = 1
-	SandboxMode_SANDBOX_MODE_CKS         SandboxMode = 2
+	// The platform's managed pool. It cannot serve registered volumes that are bound to a cluster.
+	SandboxMode_SANDBOX_MODE_SERVERLESS SandboxMode = 1
+	// The caller's own cluster.
+	SandboxMode_SANDBOX_MODE_CKS SandboxMode = 2
 )
 
 // Enum value maps for SandboxMode.
@@ -71,19 +77,32 @@ func (SandboxMode) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{0}
 }
 
+// State is where a sandbox, or a container, stands in its life. STATE_COMPLETED, STATE_FAILED and
+// STATE_TERMINATED are final.
 type State int32
 
 const (
+	// Not set; as a filter, any.
 	State_STATE_UNSPECIFIED State = 0
-	State_STATE_CREATING    State = 1
-	State_STATE_RUNNING     State = 2
-	State_STATE_COMPLETED   State = 3
-	State_STATE_FAILED      State = 4
+	// Being scheduled and started.
+	State_STATE_CREATING State = 1
+	// Up.
+	State_STATE_RUNNING State = 2
+	// The primary container exited by itself.
+	State_STATE_COMPLETED State = 3
+	// It could not be made to run.
+	State_STATE_FAILED State = 4
+	// A delete, or the end of its lifetime, is under way.
 	State_STATE_TERMINATING State = 5
-	State_STATE_TERMINATED  State = 6
-	State_STATE_PENDING     State = 7
-	State_STATE_PAUSED      State = 8
-	State_STATE_PREPARING   State = 9
+	// It was stopped.
+	State_STATE_TERMINATED State = 6
+	// Accepted and not scheduled yet.
+	State_STATE_PENDING State = 7
+	// Paused; its resources may be taken back.
+	State_STATE_PAUSED State = 8
+	// Images are being fetched. It is not placed and has no spec. Younger than the others, so
+	// clients may show it as STATE_CREATING.
+	State_STATE_PREPARING State = 9
 )
 
 // Enum value maps for State.
@@ -141,13 +160,18 @@ func (State) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{1}
 }
 
+// ServiceProtocol is the transport protocol of a port.
 type ServiceProtocol int32
 
 const (
+	// Not set; means TCP.
 	ServiceProtocol_SERVICE_PROTOCOL_UNSPECIFIED ServiceProtocol = 0
-	ServiceProtocol_SERVICE_PROTOCOL_TCP         ServiceProtocol = 1
-	ServiceProtocol_SERVICE_PROTOCOL_UDP         ServiceProtocol = 2
-	ServiceProtocol_SERVICE_PROTOCOL_SCTP        ServiceProtocol = 3
+	// TCP.
+	ServiceProtocol_SERVICE_PROTOCOL_TCP ServiceProtocol = 1
+	// UDP.
+	ServiceProtocol_SERVICE_PROTOCOL_UDP ServiceProtocol = 2
+	// SCTP.
+	ServiceProtocol_SERVICE_PROTOCOL_SCTP ServiceProtocol = 3
 )
 
 // Enum value maps for ServiceProtocol.
@@ -193,11 +217,15 @@ func (ServiceProtocol) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{2}
 }
 
+// EndpointKind is what the platform does with the traffic of an endpoint.
 type EndpointKind int32
 
 const (
-	EndpointKind_ENDPOINT_KIND_UNSPECIFIED     EndpointKind = 0
-	EndpointKind_ENDPOINT_KIND_HTTPS           EndpointKind = 1
+	// Not set; rejected in a spec.
+	EndpointKind_ENDPOINT_KIND_UNSPECIFIED EndpointKind = 0
+	// The platform ends TLS with a certificate of its own and passes HTTP on.
+	EndpointKind_ENDPOINT_KIND_HTTPS EndpointKind = 1
+	// TLS is routed by its server name to the container, which has the certificates.
 	EndpointKind_ENDPOINT_KIND_TLS_PASSTHROUGH EndpointKind = 2
 )
 
@@ -242,11 +270,17 @@ func (EndpointKind) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{3}
 }
 
+// EndpointAuth is what the platform asks of callers of an HTTPS endpoint.
 type EndpointAuth int32
 
 const (
+	// Not set; right for TLS passthrough only.
 	EndpointAuth_ENDPOINT_AUTH_UNSPECIFIED EndpointAuth = 0
-	EndpointAuth_ENDPOINT_AUTH_OPEN        EndpointAuth = 1
+	// Nothing.
+	EndpointAuth_ENDPOINT_AUTH_OPEN EndpointAuth = 1
+	// The share token of the sandbox; a request without it gets HTTP 401. The number had the name
+	// ENDPOINT_AUTH_TOKEN before. Rejected with CWSANDBOX_HTTPS_SHARE_TOKEN_NOT_SUPPORTED where no
+	// runner offers it.
 	EndpointAuth_ENDPOINT_AUTH_SHARE_TOKEN EndpointAuth = 2
 )
 
@@ -291,13 +325,18 @@ func (EndpointAuth) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{4}
 }
 
+// Visibility says who can reach a port.
 type Visibility int32
 
 const (
+	// Not set; nobody outside of the sandbox.
 	Visibility_VISIBILITY_UNSPECIFIED Visibility = 0
-	Visibility_VISIBILITY_PUBLIC      Visibility = 1
-	Visibility_VISIBILITY_PRIVATE     Visibility = 2
-	Visibility_VISIBILITY_CUSTOM      Visibility = 3
+	// The internet.
+	Visibility_VISIBILITY_PUBLIC Visibility = 1
+	// Workloads of the same organization. The port itself asks for no credential.
+	Visibility_VISIBILITY_PRIVATE Visibility = 2
+	// The sources in NetworkOptions.ingress.
+	Visibility_VISIBILITY_CUSTOM Visibility = 3
 )
 
 // Enum value maps for Visibility.
@@ -343,12 +382,16 @@ func (Visibility) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{5}
 }
 
+// DNSEgressMode says what happens to DNS traffic that leaves a sandbox.
 type DNSEgressMode int32
 
 const (
+	// Not set; presumably the policy decides.
 	DNSEgressMode_DNS_EGRESS_MODE_UNSPECIFIED DNSEgressMode = 0
-	DNSEgressMode_DNS_EGRESS_MODE_ALLOW       DNSEgressMode = 1
-	DNSEgressMode_DNS_EGRESS_MODE_DENY        DNSEgressMode = 2
+	// It may leave.
+	DNSEgressMode_DNS_EGRESS_MODE_ALLOW DNSEgressMode = 1
+	// It may not.
+	DNSEgressMode_DNS_EGRESS_MODE_DENY DNSEgressMode = 2
 )
 
 // Enum value maps for DNSEgressMode.
@@ -392,12 +435,17 @@ func (DNSEgressMode) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{6}
 }
 
+// TenantScope names a group of sandboxes in a network rule.
 type TenantScope int32
 
 const (
-	TenantScope_TENANT_SCOPE_UNSPECIFIED     TenantScope = 0
-	TenantScope_TENANT_SCOPE_SAME_USER       TenantScope = 1
-	TenantScope_TENANT_SCOPE_SAME_ORG        TenantScope = 2
+	// Not set.
+	TenantScope_TENANT_SCOPE_UNSPECIFIED TenantScope = 0
+	// Sandboxes of the same user.
+	TenantScope_TENANT_SCOPE_SAME_USER TenantScope = 1
+	// Sandboxes of the same organization.
+	TenantScope_TENANT_SCOPE_SAME_ORG TenantScope = 2
+	// Sandboxes that joined the same network.
 	TenantScope_TENANT_SCOPE_SANDBOX_NETWORK TenantScope = 3
 )
 
@@ -444,12 +492,16 @@ func (TenantScope) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{7}
 }
 
+// StorageMedium is what holds the data of a scratch volume.
 type StorageMedium int32
 
 const (
+	// Not set; means disk.
 	StorageMedium_STORAGE_MEDIUM_UNSPECIFIED StorageMedium = 0
-	StorageMedium_STORAGE_MEDIUM_DISK        StorageMedium = 1
-	StorageMedium_STORAGE_MEDIUM_MEMORY      StorageMedium = 2
+	// Disk.
+	StorageMedium_STORAGE_MEDIUM_DISK StorageMedium = 1
+	// Memory (tmpfs), which counts towards the sandbox's memory.
+	StorageMedium_STORAGE_MEDIUM_MEMORY StorageMedium = 2
 )
 
 // Enum value maps for StorageMedium.
@@ -493,12 +545,16 @@ func (StorageMedium) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{8}
 }
 
+// ObjectStoragePermission is what may be done with objects.
 type ObjectStoragePermission int32
 
 const (
+	// Not set.
 	ObjectStoragePermission_OBJECT_STORAGE_PERMISSION_UNSPECIFIED ObjectStoragePermission = 0
-	ObjectStoragePermission_OBJECT_STORAGE_PERMISSION_READ        ObjectStoragePermission = 1
-	ObjectStoragePermission_OBJECT_STORAGE_PERMISSION_READ_WRITE  ObjectStoragePermission = 2
+	// Reading.
+	ObjectStoragePermission_OBJECT_STORAGE_PERMISSION_READ ObjectStoragePermission = 1
+	// Reading and writing.
+	ObjectStoragePermission_OBJECT_STORAGE_PERMISSION_READ_WRITE ObjectStoragePermission = 2
 )
 
 // Enum value maps for ObjectStoragePermission.
@@ -542,11 +598,16 @@ func (ObjectStoragePermission) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{9}
 }
 
+// SandboxFileType is the kind of a document that a sandbox can be made from.
 type SandboxFileType int32
 
 const (
+	// Not set; rejected.
 	SandboxFileType_SANDBOX_FILE_TYPE_UNSPECIFIED SandboxFileType = 0
-	SandboxFileType_SANDBOX_FILE_TYPE_COMPOSE     SandboxFileType = 1
+	// A Compose file. A healthcheck becomes a startup probe, with Compose's own defaults for what it
+	// leaves out. Its times must be whole seconds, and its start period becomes further failures that
+	// are allowed.
+	SandboxFileType_SANDBOX_FILE_TYPE_COMPOSE SandboxFileType = 1
 )
 
 // Enum value maps for SandboxFileType.
@@ -588,14 +649,20 @@ func (SandboxFileType) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{10}
 }
 
+// SnapshotState is how far a snapshot is.
 type SnapshotState int32
 
 const (
+	// Not set.
 	SnapshotState_SNAPSHOT_STATE_UNSPECIFIED SnapshotState = 0
-	SnapshotState_SNAPSHOT_STATE_CREATING    SnapshotState = 1
-	SnapshotState_SNAPSHOT_STATE_READY       SnapshotState = 2
-	SnapshotState_SNAPSHOT_STATE_FAILED      SnapshotState = 3
-	SnapshotState_SNAPSHOT_STATE_DELETING    SnapshotState = 4
+	// Being archived.
+	SnapshotState_SNAPSHOT_STATE_CREATING SnapshotState = 1
+	// Complete and fit to be restored.
+	SnapshotState_SNAPSHOT_STATE_READY SnapshotState = 2
+	// Not archived. It stays so.
+	SnapshotState_SNAPSHOT_STATE_FAILED SnapshotState = 3
+	// Being removed.
+	SnapshotState_SNAPSHOT_STATE_DELETING SnapshotState = 4
 )
 
 // Enum value maps for SnapshotState.
@@ -643,12 +710,16 @@ func (SnapshotState) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{11}
 }
 
+// SnapshotTrigger is what caused a snapshot.
 type SnapshotTrigger int32
 
 const (
+	// Not set.
 	SnapshotTrigger_SNAPSHOT_TRIGGER_UNSPECIFIED SnapshotTrigger = 0
-	SnapshotTrigger_SNAPSHOT_TRIGGER_MANUAL      SnapshotTrigger = 1
-	SnapshotTrigger_SNAPSHOT_TRIGGER_ON_DELETE   SnapshotTrigger = 2
+	// CreateFileSystemSnapshot.
+	SnapshotTrigger_SNAPSHOT_TRIGGER_MANUAL SnapshotTrigger = 1
+	// DeleteSandbox.
+	SnapshotTrigger_SNAPSHOT_TRIGGER_ON_DELETE SnapshotTrigger = 2
 )
 
 // Enum value maps for SnapshotTrigger.
@@ -692,15 +763,22 @@ func (SnapshotTrigger) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{12}
 }
 
+// SandboxDataPermission is one call of SandboxDataPlaneService that a certificate can allow.
 type SandboxDataPermission int32
 
 const (
+	// Not set.
 	SandboxDataPermission_SANDBOX_DATA_PERMISSION_UNSPECIFIED SandboxDataPermission = 0
-	SandboxDataPermission_SANDBOX_DATA_PERMISSION_EXEC        SandboxDataPermission = 1
+	// Exec.
+	SandboxDataPermission_SANDBOX_DATA_PERMISSION_EXEC SandboxDataPermission = 1
+	// StreamExec.
 	SandboxDataPermission_SANDBOX_DATA_PERMISSION_STREAM_EXEC SandboxDataPermission = 2
+	// StreamLogs.
 	SandboxDataPermission_SANDBOX_DATA_PERMISSION_STREAM_LOGS SandboxDataPermission = 3
-	SandboxDataPermission_SANDBOX_DATA_PERMISSION_WRITE_FILE  SandboxDataPermission = 4
-	SandboxDataPermission_SANDBOX_DATA_PERMISSION_READ_FILE   SandboxDataPermission = 5
+	// WriteFile.
+	SandboxDataPermission_SANDBOX_DATA_PERMISSION_WRITE_FILE SandboxDataPermission = 4
+	// ReadFile.
+	SandboxDataPermission_SANDBOX_DATA_PERMISSION_READ_FILE SandboxDataPermission = 5
 )
 
 // Enum value maps for SandboxDataPermission.
@@ -750,10 +828,13 @@ func (SandboxDataPermission) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{13}
 }
 
+// SandboxDataTransport is how the direct endpoint of a runner is reached.
 type SandboxDataTransport int32
 
 const (
+	// Not set.
 	SandboxDataTransport_SANDBOX_DATA_TRANSPORT_UNSPECIFIED SandboxDataTransport = 0
+	// TLS with a client certificate, straight to the runner.
 	SandboxDataTransport_SANDBOX_DATA_TRANSPORT_DIRECT_MTLS SandboxDataTransport = 1
 )
 
@@ -796,10 +877,13 @@ func (SandboxDataTransport) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{14}
 }
 
+// SandboxDataProtocol is what is spoken at the direct endpoint of a runner.
 type SandboxDataProtocol int32
 
 const (
-	SandboxDataProtocol_SANDBOX_DATA_PROTOCOL_UNSPECIFIED   SandboxDataProtocol = 0
+	// Not set.
+	SandboxDataProtocol_SANDBOX_DATA_PROTOCOL_UNSPECIFIED SandboxDataProtocol = 0
+	// Connect over HTTP/2; plain gRPC is understood too.
 	SandboxDataProtocol_SANDBOX_DATA_PROTOCOL_CONNECT_H2_V1 SandboxDataProtocol = 1
 )
 
@@ -842,12 +926,16 @@ func (SandboxDataProtocol) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{15}
 }
 
+// Stream names the side that output came from.
 type ExecStreamOutput_Stream int32
 
 const (
+	// Not set.
 	ExecStreamOutput_STREAM_UNSPECIFIED ExecStreamOutput_Stream = 0
-	ExecStreamOutput_STREAM_STDOUT      ExecStreamOutput_Stream = 1
-	ExecStreamOutput_STREAM_STDERR      ExecStreamOutput_Stream = 2
+	// Standard output, or a terminal.
+	ExecStreamOutput_STREAM_STDOUT ExecStreamOutput_Stream = 1
+	// Standard error.
+	ExecStreamOutput_STREAM_STDERR ExecStreamOutput_Stream = 2
 )
 
 // Enum value maps for ExecStreamOutput_Stream.
@@ -891,17 +979,28 @@ func (ExecStreamOutput_Stream) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{51, 0}
 }
 
+// Sandbox is one isolated remote environment: what was asked for and what was observed. On create
+// the caller fills spec and, if it likes, display_name; the service sets everything else.
 type Sandbox struct {
-	state                  protoimpl.MessageState `protogen:"open.v1"`
-	SandboxId              string                 `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
-	Spec                   *SandboxSpec           `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
-	Status                 *SandboxStatus         `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
-	SourceTemplateId       string                 `protobuf:"bytes,4,opt,name=source_template_id,json=sourceTemplateId,proto3" json:"source_template_id,omitempty"`
-	SourceTemplateRevision int64                  `protobuf:"varint,5,opt,name=source_template_revision,json=sourceTemplateRevision,proto3" json:"source_template_revision,omitempty"`
-	DisplayName            string                 `protobuf:"bytes,6,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	EndpointShareToken     string                 `protobuf:"bytes,7,opt,name=endpoint_share_token,json=endpointShareToken,proto3" json:"endpoint_share_token,omitempty"`
-	unknownFields          protoimpl.UnknownFields
-	sizeCache              protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identifier, assigned by the service.
+	SandboxId string `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
+	// What was asked for, fixed at creation. Absent while images are being fetched, when that
+	// failed before the spec was stored, and on sandboxes made through an older API.
+	Spec *SandboxSpec `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	// What the service last observed.
+	Status *SandboxStatus `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	// Template that the sandbox was made from, if any. It stays when the template is deleted.
+	SourceTemplateId string `protobuf:"bytes,4,opt,name=source_template_id,json=sourceTemplateId,proto3" json:"source_template_id,omitempty"`
+	// Revision of that template at the moment of creation.
+	SourceTemplateRevision int64 `protobuf:"varint,5,opt,name=source_template_revision,json=sourceTemplateRevision,proto3" json:"source_template_revision,omitempty"`
+	// Label chosen by the caller. No rule for its length or uniqueness is known.
+	DisplayName string `protobuf:"bytes,6,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// Credential of the sandbox's share-token endpoints. HTTP requests to them carry it in the header
+	// X-Sandbox-Share-Token. Returned by the create calls only, never by a read. Keep it out of logs.
+	EndpointShareToken string `protobuf:"bytes,7,opt,name=endpoint_share_token,json=endpointShareToken,proto3" json:"endpoint_share_token,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Sandbox) Reset() {
@@ -983,23 +1082,49 @@ func (x *Sandbox) GetEndpointShareToken() string {
 	return ""
 }
 
+// SandboxSpec is a complete description of a workload. It cannot name objects of a cluster: what a
+// workload needs from outside comes by secret stores, networks and object storage access. The
+// runtime's defaults apply first, the runner policy's base second, this spec last, and the policy
+// checks the result. Container.primary and Container.startup_probe say which container is primary
+// and in what order they start; the two reserved numbers once did that.
 type SandboxSpec struct {
-	state               protoimpl.MessageState `protogen:"open.v1"`
-	Containers          []*Container           `protobuf:"bytes,1,rep,name=containers,proto3" json:"containers,omitempty"`
-	Volumes             []*SandboxVolume       `protobuf:"bytes,3,rep,name=volumes,proto3" json:"volumes,omitempty"`
-	Services            []*Service             `protobuf:"bytes,4,rep,name=services,proto3" json:"services,omitempty"`
-	MaxLifetimeSeconds  int32                  `protobuf:"varint,5,opt,name=max_lifetime_seconds,json=maxLifetimeSeconds,proto3" json:"max_lifetime_seconds,omitempty"`
-	NetworkIds          []string               `protobuf:"bytes,6,rep,name=network_ids,json=networkIds,proto3" json:"network_ids,omitempty"`
-	ObjectStorageAccess *ObjectStorageAccess   `protobuf:"bytes,7,opt,name=object_storage_access,json=objectStorageAccess,proto3" json:"object_storage_access,omitempty"`
-	Tags                []string               `protobuf:"bytes,8,rep,name=tags,proto3" json:"tags,omitempty"`
-	RunnerIds           []string               `protobuf:"bytes,9,rep,name=runner_ids,json=runnerIds,proto3" json:"runner_ids,omitempty"`
-	Network             *NetworkOptions        `protobuf:"bytes,10,opt,name=network,proto3" json:"network,omitempty"`
-	Annotations         map[string]string      `protobuf:"bytes,11,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	InstanceType        string                 `protobuf:"bytes,13,opt,name=instance_type,json=instanceType,proto3" json:"instance_type,omitempty"`
-	Mode                SandboxMode            `protobuf:"varint,14,opt,name=mode,proto3,enum=coreweave.sandbox.v1.SandboxMode" json:"mode,omitempty"`
-	RuntimeClass        string                 `protobuf:"bytes,15,opt,name=runtime_class,json=runtimeClass,proto3" json:"runtime_class,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At least one. They share the network and the volumes that they mount. The list's order is
+	// presumably the order in which they start.
+	Containers []*Container `protobuf:"bytes,1,rep,name=containers,proto3" json:"containers,omitempty"`
+	// Volumes that containers mount by name.
+	Volumes []*SandboxVolume `protobuf:"bytes,3,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	// Ports that the workload listens on. Ports and given names are unique in the list.
+	Services []*Service `protobuf:"bytes,4,rep,name=services,proto3" json:"services,omitempty"`
+	// Longest life in seconds. 0 is the platform's default, which is finite; more than the
+	// platform's maximum, 30 days at present, is rejected. SandboxStatus echoes what applies.
+	MaxLifetimeSeconds int32 `protobuf:"varint,5,opt,name=max_lifetime_seconds,json=maxLifetimeSeconds,proto3" json:"max_lifetime_seconds,omitempty"`
+	// Networks to join. Sandboxes reach others of the same network; other tenants stay apart.
+	NetworkIds []string `protobuf:"bytes,6,rep,name=network_ids,json=networkIds,proto3" json:"network_ids,omitempty"`
+	// Object storage credentials to give to every container of the caller.
+	ObjectStorageAccess *ObjectStorageAccess `protobuf:"bytes,7,opt,name=object_storage_access,json=objectStorageAccess,proto3" json:"object_storage_access,omitempty"`
+	// Labels for the caller's own order and for the filters of list and purge.
+	Tags []string `protobuf:"bytes,8,rep,name=tags,proto3" json:"tags,omitempty"`
+	// Runners that may host the sandbox, at most 100 and 64 KiB in total. Needs SANDBOX_MODE_CKS;
+	// blank and repeated entries are rejected. When none of them is fit at the moment, the answer is
+	// retryable.
+	RunnerIds []string `protobuf:"bytes,9,rep,name=runner_ids,json=runnerIds,proto3" json:"runner_ids,omitempty"`
+	// What the sandbox may reach and who may reach it. Unset leaves both to the policy.
+	Network *NetworkOptions `protobuf:"bytes,10,opt,name=network,proto3" json:"network,omitempty"`
+	// Annotations for the pod where the backend is Kubernetes. The policy limits how many there are
+	// and removes those with a prefix that it holds for dangerous.
+	Annotations map[string]string `protobuf:"bytes,11,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Node type to use, from the policy's list. Unset lets the platform choose by the resources.
+	// This field is provisional.
+	InstanceType string `protobuf:"bytes,13,opt,name=instance_type,json=instanceType,proto3" json:"instance_type,omitempty"`
+	// Where to run. Unset means SANDBOX_MODE_SERVERLESS.
+	Mode SandboxMode `protobuf:"varint,14,opt,name=mode,proto3,enum=coreweave.sandbox.v1.SandboxMode" json:"mode,omitempty"`
+	// Runtime class to use exactly as written; a GPU sandbox must name one that can run GPUs. It has
+	// to be on the policy's list even when it equals the policy's default. Unset takes the policy's
+	// default for CPU or GPU, else the runner's choice. Do not copy effective_runtime_class here.
+	RuntimeClass  string `protobuf:"bytes,15,opt,name=runtime_class,json=runtimeClass,proto3" json:"runtime_class,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SandboxSpec) Reset() {
@@ -1123,18 +1248,28 @@ func (x *SandboxSpec) GetRuntimeClass() string {
 	return ""
 }
 
+// SecurityContext sets the privileges of a container inside the boundary of its sandbox. The
+// policy limits them. Nothing of the host can be set.
 type SecurityContext struct {
-	state                    protoimpl.MessageState `protogen:"open.v1"`
-	RunAsUser                *uint32                `protobuf:"varint,1,opt,name=run_as_user,json=runAsUser,proto3,oneof" json:"run_as_user,omitempty"`
-	RunAsGroup               *uint32                `protobuf:"varint,2,opt,name=run_as_group,json=runAsGroup,proto3,oneof" json:"run_as_group,omitempty"`
-	Privileged               *bool                  `protobuf:"varint,3,opt,name=privileged,proto3,oneof" json:"privileged,omitempty"`
-	AllowPrivilegeEscalation *bool                  `protobuf:"varint,4,opt,name=allow_privilege_escalation,json=allowPrivilegeEscalation,proto3,oneof" json:"allow_privilege_escalation,omitempty"`
-	ReadOnlyRootFilesystem   *bool                  `protobuf:"varint,5,opt,name=read_only_root_filesystem,json=readOnlyRootFilesystem,proto3,oneof" json:"read_only_root_filesystem,omitempty"`
-	CapabilitiesAdd          []string               `protobuf:"bytes,6,rep,name=capabilities_add,json=capabilitiesAdd,proto3" json:"capabilities_add,omitempty"`
-	CapabilitiesDrop         []string               `protobuf:"bytes,7,rep,name=capabilities_drop,json=capabilitiesDrop,proto3" json:"capabilities_drop,omitempty"`
-	SeccompProfile           string                 `protobuf:"bytes,8,opt,name=seccomp_profile,json=seccompProfile,proto3" json:"seccomp_profile,omitempty"`
-	unknownFields            protoimpl.UnknownFields
-	sizeCache                protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Numeric user. Unset is the image's own.
+	RunAsUser *uint32 `protobuf:"varint,1,opt,name=run_as_user,json=runAsUser,proto3,oneof" json:"run_as_user,omitempty"`
+	// Numeric group. Unset is the image's own.
+	RunAsGroup *uint32 `protobuf:"varint,2,opt,name=run_as_group,json=runAsGroup,proto3,oneof" json:"run_as_group,omitempty"`
+	// Gives the container all privileges that exist inside the sandbox.
+	Privileged *bool `protobuf:"varint,3,opt,name=privileged,proto3,oneof" json:"privileged,omitempty"`
+	// Lets a process gain more privileges than its parent, for example through a setuid program.
+	AllowPrivilegeEscalation *bool `protobuf:"varint,4,opt,name=allow_privilege_escalation,json=allowPrivilegeEscalation,proto3,oneof" json:"allow_privilege_escalation,omitempty"`
+	// Mounts the container's root file system read-only.
+	ReadOnlyRootFilesystem *bool `protobuf:"varint,5,opt,name=read_only_root_filesystem,json=readOnlyRootFilesystem,proto3,oneof" json:"read_only_root_filesystem,omitempty"`
+	// Capabilities to add, such as NET_ADMIN.
+	CapabilitiesAdd []string `protobuf:"bytes,6,rep,name=capabilities_add,json=capabilitiesAdd,proto3" json:"capabilities_add,omitempty"`
+	// Capabilities to drop.
+	CapabilitiesDrop []string `protobuf:"bytes,7,rep,name=capabilities_drop,json=capabilitiesDrop,proto3" json:"capabilities_drop,omitempty"`
+	// RuntimeDefault or Unconfined.
+	SeccompProfile string `protobuf:"bytes,8,opt,name=seccomp_profile,json=seccompProfile,proto3" json:"seccomp_profile,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SecurityContext) Reset() {
@@ -1223,13 +1358,20 @@ func (x *SecurityContext) GetSeccompProfile() string {
 	return ""
 }
 
+// Probe is a command whose success says that a container has started. The container is killed once
+// it has failed failure_threshold times.
 type Probe struct {
-	state               protoimpl.MessageState `protogen:"open.v1"`
-	Exec                []string               `protobuf:"bytes,1,rep,name=exec,proto3" json:"exec,omitempty"`
-	PeriodSeconds       int32                  `protobuf:"varint,2,opt,name=period_seconds,json=periodSeconds,proto3" json:"period_seconds,omitempty"`
-	TimeoutSeconds      int32                  `protobuf:"varint,3,opt,name=timeout_seconds,json=timeoutSeconds,proto3" json:"timeout_seconds,omitempty"`
-	FailureThreshold    int32                  `protobuf:"varint,4,opt,name=failure_threshold,json=failureThreshold,proto3" json:"failure_threshold,omitempty"`
-	InitialDelaySeconds int32                  `protobuf:"varint,5,opt,name=initial_delay_seconds,json=initialDelaySeconds,proto3" json:"initial_delay_seconds,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Command and arguments; exit code 0 is success. Empty means that there is no probe.
+	Exec []string `protobuf:"bytes,1,rep,name=exec,proto3" json:"exec,omitempty"`
+	// Seconds between attempts. 0 means 10.
+	PeriodSeconds int32 `protobuf:"varint,2,opt,name=period_seconds,json=periodSeconds,proto3" json:"period_seconds,omitempty"`
+	// Seconds that one attempt may take. 0 means 1.
+	TimeoutSeconds int32 `protobuf:"varint,3,opt,name=timeout_seconds,json=timeoutSeconds,proto3" json:"timeout_seconds,omitempty"`
+	// Failures until the container is given up. 0 means 3.
+	FailureThreshold int32 `protobuf:"varint,4,opt,name=failure_threshold,json=failureThreshold,proto3" json:"failure_threshold,omitempty"`
+	// Seconds before the first attempt.
+	InitialDelaySeconds int32 `protobuf:"varint,5,opt,name=initial_delay_seconds,json=initialDelaySeconds,proto3" json:"initial_delay_seconds,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -1299,25 +1441,47 @@ func (x *Probe) GetInitialDelaySeconds() int32 {
 	return 0
 }
 
+// Container is one container of a sandbox.
 type Container struct {
-	state                protoimpl.MessageState  `protogen:"open.v1"`
-	Name                 string                  `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Image                string                  `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
-	Command              string                  `protobuf:"bytes,3,opt,name=command,proto3" json:"command,omitempty"`
-	Args                 []string                `protobuf:"bytes,4,rep,name=args,proto3" json:"args,omitempty"`
-	EnvironmentVariables map[string]string       `protobuf:"bytes,5,rep,name=environment_variables,json=environmentVariables,proto3" json:"environment_variables,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Resources            *Resources              `protobuf:"bytes,6,opt,name=resources,proto3" json:"resources,omitempty"`
-	Files                []*FileMount            `protobuf:"bytes,7,rep,name=files,proto3" json:"files,omitempty"`
-	VolumeMounts         []*VolumeMount          `protobuf:"bytes,8,rep,name=volume_mounts,json=volumeMounts,proto3" json:"volume_mounts,omitempty"`
-	SecretStores         []*SecretStoreReference `protobuf:"bytes,9,rep,name=secret_stores,json=secretStores,proto3" json:"secret_stores,omitempty"`
-	WorkingDir           string                  `protobuf:"bytes,10,opt,name=working_dir,json=workingDir,proto3" json:"working_dir,omitempty"`
-	ResourceRequirements *ResourceRequirements   `protobuf:"bytes,11,opt,name=resource_requirements,json=resourceRequirements,proto3" json:"resource_requirements,omitempty"`
-	SecurityContext      *SecurityContext        `protobuf:"bytes,12,opt,name=security_context,json=securityContext,proto3" json:"security_context,omitempty"`
-	ImagePullCredentials *ImagePullCredentials   `protobuf:"bytes,13,opt,name=image_pull_credentials,json=imagePullCredentials,proto3" json:"image_pull_credentials,omitempty"`
-	Primary              *bool                   `protobuf:"varint,14,opt,name=primary,proto3,oneof" json:"primary,omitempty"`
-	StartupProbe         *Probe                  `protobuf:"bytes,15,opt,name=startup_probe,json=startupProbe,proto3" json:"startup_probe,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. A DNS label, unique in the sandbox, by which exec, logs and file calls address the
+	// container. Names of platform sidecars are rejected: cw-object-store-agent,
+	// cw-object-store-agent-restore (these two also followed by a dash and more), dns-egress,
+	// dns-egress-probe and, on newer servers, cws-engine.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Required. Image reference.
+	Image string `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
+	// Program to run, one word. Empty keeps the entrypoint of the image.
+	Command string `protobuf:"bytes,3,opt,name=command,proto3" json:"command,omitempty"`
+	// Arguments of the program.
+	Args []string `protobuf:"bytes,4,rep,name=args,proto3" json:"args,omitempty"`
+	// Environment variables.
+	EnvironmentVariables map[string]string `protobuf:"bytes,5,rep,name=environment_variables,json=environmentVariables,proto3" json:"environment_variables,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Guaranteed resources, as older clients say them. Rejected beside resource_requirements.
+	Resources *Resources `protobuf:"bytes,6,opt,name=resources,proto3" json:"resources,omitempty"`
+	// Files that are written before the program starts.
+	Files []*FileMount `protobuf:"bytes,7,rep,name=files,proto3" json:"files,omitempty"`
+	// Where volumes of the sandbox appear in this container.
+	VolumeMounts []*VolumeMount `protobuf:"bytes,8,rep,name=volume_mounts,json=volumeMounts,proto3" json:"volume_mounts,omitempty"`
+	// Secrets that become environment variables of this container and no other.
+	SecretStores []*SecretStoreReference `protobuf:"bytes,9,rep,name=secret_stores,json=secretStores,proto3" json:"secret_stores,omitempty"`
+	// Working directory. Empty is the image's own.
+	WorkingDir string `protobuf:"bytes,10,opt,name=working_dir,json=workingDir,proto3" json:"working_dir,omitempty"`
+	// Guaranteed and burst resources. Rejected beside resources.
+	ResourceRequirements *ResourceRequirements `protobuf:"bytes,11,opt,name=resource_requirements,json=resourceRequirements,proto3" json:"resource_requirements,omitempty"`
+	// Privileges. Unset leaves them to image and policy.
+	SecurityContext *SecurityContext `protobuf:"bytes,12,opt,name=security_context,json=securityContext,proto3" json:"security_context,omitempty"`
+	// Credential for the registry that holds the image.
+	ImagePullCredentials *ImagePullCredentials `protobuf:"bytes,13,opt,name=image_pull_credentials,json=imagePullCredentials,proto3" json:"image_pull_credentials,omitempty"`
+	// Marks the container whose exit decides the exit code and the end of the sandbox, and which
+	// exec, logs and file calls mean when they name none. Exactly one of several containers must be
+	// primary; an only one is, whatever is written here.
+	Primary *bool `protobuf:"varint,14,opt,name=primary,proto3,oneof" json:"primary,omitempty"`
+	// Holds back the next container until it succeeds. When the primary's fails for good, the
+	// sandbox can fail.
+	StartupProbe  *Probe `protobuf:"bytes,15,opt,name=startup_probe,json=startupProbe,proto3" json:"startup_probe,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Container) Reset() {
@@ -1455,25 +1619,43 @@ func (x *Container) GetStartupProbe() *Probe {
 	return nil
 }
 
+// PartialContainer is a Container whose image may be missing until an override or template supplies
+// it. Fields, numbers and meaning are those of Container.
 type PartialContainer struct {
-	state                protoimpl.MessageState  `protogen:"open.v1"`
-	Name                 string                  `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Image                string                  `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
-	Command              string                  `protobuf:"bytes,3,opt,name=command,proto3" json:"command,omitempty"`
-	Args                 []string                `protobuf:"bytes,4,rep,name=args,proto3" json:"args,omitempty"`
-	EnvironmentVariables map[string]string       `protobuf:"bytes,5,rep,name=environment_variables,json=environmentVariables,proto3" json:"environment_variables,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Resources            *Resources              `protobuf:"bytes,6,opt,name=resources,proto3" json:"resources,omitempty"`
-	Files                []*FileMount            `protobuf:"bytes,7,rep,name=files,proto3" json:"files,omitempty"`
-	VolumeMounts         []*VolumeMount          `protobuf:"bytes,8,rep,name=volume_mounts,json=volumeMounts,proto3" json:"volume_mounts,omitempty"`
-	SecretStores         []*SecretStoreReference `protobuf:"bytes,9,rep,name=secret_stores,json=secretStores,proto3" json:"secret_stores,omitempty"`
-	WorkingDir           string                  `protobuf:"bytes,10,opt,name=working_dir,json=workingDir,proto3" json:"working_dir,omitempty"`
-	ResourceRequirements *ResourceRequirements   `protobuf:"bytes,11,opt,name=resource_requirements,json=resourceRequirements,proto3" json:"resource_requirements,omitempty"`
-	SecurityContext      *SecurityContext        `protobuf:"bytes,12,opt,name=security_context,json=securityContext,proto3" json:"security_context,omitempty"`
-	ImagePullCredentials *ImagePullCredentials   `protobuf:"bytes,13,opt,name=image_pull_credentials,json=imagePullCredentials,proto3" json:"image_pull_credentials,omitempty"`
-	Primary              *bool                   `protobuf:"varint,14,opt,name=primary,proto3,oneof" json:"primary,omitempty"`
-	StartupProbe         *Probe                  `protobuf:"bytes,15,opt,name=startup_probe,json=startupProbe,proto3" json:"startup_probe,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Image reference; needed after the merge.
+	Image string `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
+	// Program to run.
+	Command string `protobuf:"bytes,3,opt,name=command,proto3" json:"command,omitempty"`
+	// Arguments of the program.
+	Args []string `protobuf:"bytes,4,rep,name=args,proto3" json:"args,omitempty"`
+	// Environment variables.
+	EnvironmentVariables map[string]string `protobuf:"bytes,5,rep,name=environment_variables,json=environmentVariables,proto3" json:"environment_variables,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Guaranteed resources, as older clients say them.
+	Resources *Resources `protobuf:"bytes,6,opt,name=resources,proto3" json:"resources,omitempty"`
+	// Files that are written before the program starts.
+	Files []*FileMount `protobuf:"bytes,7,rep,name=files,proto3" json:"files,omitempty"`
+	// Where volumes of the sandbox appear in this container.
+	VolumeMounts []*VolumeMount `protobuf:"bytes,8,rep,name=volume_mounts,json=volumeMounts,proto3" json:"volume_mounts,omitempty"`
+	// Secrets that become environment variables of this container.
+	SecretStores []*SecretStoreReference `protobuf:"bytes,9,rep,name=secret_stores,json=secretStores,proto3" json:"secret_stores,omitempty"`
+	// Working directory.
+	WorkingDir string `protobuf:"bytes,10,opt,name=working_dir,json=workingDir,proto3" json:"working_dir,omitempty"`
+	// Guaranteed and burst resources.
+	ResourceRequirements *ResourceRequirements `protobuf:"bytes,11,opt,name=resource_requirements,json=resourceRequirements,proto3" json:"resource_requirements,omitempty"`
+	// Privileges.
+	SecurityContext *SecurityContext `protobuf:"bytes,12,opt,name=security_context,json=securityContext,proto3" json:"security_context,omitempty"`
+	// Credential for the registry. When set in a template, registry and source must be filled; they
+	// are matched with the image and resolved when a sandbox is created.
+	ImagePullCredentials *ImagePullCredentials `protobuf:"bytes,13,opt,name=image_pull_credentials,json=imagePullCredentials,proto3" json:"image_pull_credentials,omitempty"`
+	// Marks the primary container.
+	Primary *bool `protobuf:"varint,14,opt,name=primary,proto3,oneof" json:"primary,omitempty"`
+	// Holds back the next container until it succeeds.
+	StartupProbe  *Probe `protobuf:"bytes,15,opt,name=startup_probe,json=startupProbe,proto3" json:"startup_probe,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PartialContainer) Reset() {
@@ -1611,23 +1793,43 @@ func (x *PartialContainer) GetStartupProbe() *Probe {
 	return nil
 }
 
+// PartialSandboxSpec is a SandboxSpec in which everything may be missing: the content of a template
+// or what is laid over one. Fields, numbers and meaning are those of SandboxSpec.
+//
+// As an override each field replaces the template's as a whole and is never merged into it: a
+// message when it is set, a list or map when it has an element, a number, string or enum when it is
+// not zero. So a list of containers replaces the template's list with all credentials and mounts,
+// and nothing can be set back to zero or empty.
 type PartialSandboxSpec struct {
-	state               protoimpl.MessageState `protogen:"open.v1"`
-	Containers          []*PartialContainer    `protobuf:"bytes,1,rep,name=containers,proto3" json:"containers,omitempty"`
-	Volumes             []*SandboxVolume       `protobuf:"bytes,3,rep,name=volumes,proto3" json:"volumes,omitempty"`
-	Services            []*Service             `protobuf:"bytes,4,rep,name=services,proto3" json:"services,omitempty"`
-	MaxLifetimeSeconds  int32                  `protobuf:"varint,5,opt,name=max_lifetime_seconds,json=maxLifetimeSeconds,proto3" json:"max_lifetime_seconds,omitempty"`
-	NetworkIds          []string               `protobuf:"bytes,6,rep,name=network_ids,json=networkIds,proto3" json:"network_ids,omitempty"`
-	ObjectStorageAccess *ObjectStorageAccess   `protobuf:"bytes,7,opt,name=object_storage_access,json=objectStorageAccess,proto3" json:"object_storage_access,omitempty"`
-	Tags                []string               `protobuf:"bytes,8,rep,name=tags,proto3" json:"tags,omitempty"`
-	RunnerIds           []string               `protobuf:"bytes,9,rep,name=runner_ids,json=runnerIds,proto3" json:"runner_ids,omitempty"`
-	Network             *NetworkOptions        `protobuf:"bytes,10,opt,name=network,proto3" json:"network,omitempty"`
-	Annotations         map[string]string      `protobuf:"bytes,11,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	InstanceType        string                 `protobuf:"bytes,13,opt,name=instance_type,json=instanceType,proto3" json:"instance_type,omitempty"`
-	Mode                SandboxMode            `protobuf:"varint,14,opt,name=mode,proto3,enum=coreweave.sandbox.v1.SandboxMode" json:"mode,omitempty"`
-	RuntimeClass        string                 `protobuf:"bytes,15,opt,name=runtime_class,json=runtimeClass,proto3" json:"runtime_class,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Containers of the sandbox; at least one after the merge.
+	Containers []*PartialContainer `protobuf:"bytes,1,rep,name=containers,proto3" json:"containers,omitempty"`
+	// Volumes that containers mount by name.
+	Volumes []*SandboxVolume `protobuf:"bytes,3,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	// Ports that the workload listens on.
+	Services []*Service `protobuf:"bytes,4,rep,name=services,proto3" json:"services,omitempty"`
+	// Longest life in seconds.
+	MaxLifetimeSeconds int32 `protobuf:"varint,5,opt,name=max_lifetime_seconds,json=maxLifetimeSeconds,proto3" json:"max_lifetime_seconds,omitempty"`
+	// Networks to join.
+	NetworkIds []string `protobuf:"bytes,6,rep,name=network_ids,json=networkIds,proto3" json:"network_ids,omitempty"`
+	// Object storage credentials to give to every container of the caller.
+	ObjectStorageAccess *ObjectStorageAccess `protobuf:"bytes,7,opt,name=object_storage_access,json=objectStorageAccess,proto3" json:"object_storage_access,omitempty"`
+	// Labels.
+	Tags []string `protobuf:"bytes,8,rep,name=tags,proto3" json:"tags,omitempty"`
+	// Runners that may host the sandbox.
+	RunnerIds []string `protobuf:"bytes,9,rep,name=runner_ids,json=runnerIds,proto3" json:"runner_ids,omitempty"`
+	// What the sandbox may reach and who may reach it.
+	Network *NetworkOptions `protobuf:"bytes,10,opt,name=network,proto3" json:"network,omitempty"`
+	// Annotations for the pod.
+	Annotations map[string]string `protobuf:"bytes,11,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Node type to use.
+	InstanceType string `protobuf:"bytes,13,opt,name=instance_type,json=instanceType,proto3" json:"instance_type,omitempty"`
+	// Where to run.
+	Mode SandboxMode `protobuf:"varint,14,opt,name=mode,proto3,enum=coreweave.sandbox.v1.SandboxMode" json:"mode,omitempty"`
+	// Runtime class to use.
+	RuntimeClass  string `protobuf:"bytes,15,opt,name=runtime_class,json=runtimeClass,proto3" json:"runtime_class,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PartialSandboxSpec) Reset() {
@@ -1751,29 +1953,52 @@ func (x *PartialSandboxSpec) GetRuntimeClass() string {
 	return ""
 }
 
+// SandboxStatus is what the service observed of a sandbox. Number 7 is unused.
 type SandboxStatus struct {
-	state                         protoimpl.MessageState `protogen:"open.v1"`
-	State                         State                  `protobuf:"varint,1,opt,name=state,proto3,enum=coreweave.sandbox.v1.State" json:"state,omitempty"`
-	StateReason                   string                 `protobuf:"bytes,2,opt,name=state_reason,json=stateReason,proto3" json:"state_reason,omitempty"`
-	CreateTime                    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	StartTime                     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	EndTime                       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	Services                      []*ServiceStatus       `protobuf:"bytes,6,rep,name=services,proto3" json:"services,omitempty"`
-	ResourceUsage                 *ResourceUsage         `protobuf:"bytes,8,opt,name=resource_usage,json=resourceUsage,proto3" json:"resource_usage,omitempty"`
-	ExitCode                      *int32                 `protobuf:"varint,9,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
-	EffectiveResources            *Resources             `protobuf:"bytes,10,opt,name=effective_resources,json=effectiveResources,proto3" json:"effective_resources,omitempty"`
-	EffectiveMaxLifetimeSeconds   int32                  `protobuf:"varint,11,opt,name=effective_max_lifetime_seconds,json=effectiveMaxLifetimeSeconds,proto3" json:"effective_max_lifetime_seconds,omitempty"`
-	ContainerStatuses             []*ContainerStatus     `protobuf:"bytes,12,rep,name=container_statuses,json=containerStatuses,proto3" json:"container_statuses,omitempty"`
-	RunnerId                      string                 `protobuf:"bytes,13,opt,name=runner_id,json=runnerId,proto3" json:"runner_id,omitempty"`
-	RunnerGroupId                 string                 `protobuf:"bytes,14,opt,name=runner_group_id,json=runnerGroupId,proto3" json:"runner_group_id,omitempty"`
-	EffectiveIngress              []*IngressRule         `protobuf:"bytes,15,rep,name=effective_ingress,json=effectiveIngress,proto3" json:"effective_ingress,omitempty"`
-	EffectiveEgress               []*EgressRule          `protobuf:"bytes,16,rep,name=effective_egress,json=effectiveEgress,proto3" json:"effective_egress,omitempty"`
-	EffectiveResourceRequirements *ResourceRequirements  `protobuf:"bytes,17,opt,name=effective_resource_requirements,json=effectiveResourceRequirements,proto3" json:"effective_resource_requirements,omitempty"`
-	AttachedVolumeIds             []string               `protobuf:"bytes,18,rep,name=attached_volume_ids,json=attachedVolumeIds,proto3" json:"attached_volume_ids,omitempty"`
-	EffectiveRuntimeClass         string                 `protobuf:"bytes,19,opt,name=effective_runtime_class,json=effectiveRuntimeClass,proto3" json:"effective_runtime_class,omitempty"`
-	EffectiveDnsEgress            DNSEgressMode          `protobuf:"varint,20,opt,name=effective_dns_egress,json=effectiveDnsEgress,proto3,enum=coreweave.sandbox.v1.DNSEgressMode" json:"effective_dns_egress,omitempty"`
-	unknownFields                 protoimpl.UnknownFields
-	sizeCache                     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the sandbox stands in its life; the primary container decides.
+	State State `protobuf:"varint,1,opt,name=state,proto3,enum=coreweave.sandbox.v1.State" json:"state,omitempty"`
+	// Text for people, mostly about how the sandbox ended.
+	StateReason string `protobuf:"bytes,2,opt,name=state_reason,json=stateReason,proto3" json:"state_reason,omitempty"`
+	// When the sandbox was accepted.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it began to run.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// When it ended.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// One entry for each service of the spec.
+	Services []*ServiceStatus `protobuf:"bytes,6,rep,name=services,proto3" json:"services,omitempty"`
+	// Live use, summed over the containers.
+	ResourceUsage *ResourceUsage `protobuf:"bytes,8,opt,name=resource_usage,json=resourceUsage,proto3" json:"resource_usage,omitempty"`
+	// Exit code of the primary container. Absent when the platform has not seen it, which is not the
+	// same as 0. It may arrive a little after STATE_COMPLETED.
+	ExitCode *int32 `protobuf:"varint,9,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
+	// Guaranteed resources, summed over the containers.
+	EffectiveResources *Resources `protobuf:"bytes,10,opt,name=effective_resources,json=effectiveResources,proto3" json:"effective_resources,omitempty"`
+	// Longest life that applies, in seconds.
+	EffectiveMaxLifetimeSeconds int32 `protobuf:"varint,11,opt,name=effective_max_lifetime_seconds,json=effectiveMaxLifetimeSeconds,proto3" json:"effective_max_lifetime_seconds,omitempty"`
+	// One entry for each container.
+	ContainerStatuses []*ContainerStatus `protobuf:"bytes,12,rep,name=container_statuses,json=containerStatuses,proto3" json:"container_statuses,omitempty"`
+	// Runner that hosts the sandbox.
+	RunnerId string `protobuf:"bytes,13,opt,name=runner_id,json=runnerId,proto3" json:"runner_id,omitempty"`
+	// Group of that runner.
+	RunnerGroupId string `protobuf:"bytes,14,opt,name=runner_group_id,json=runnerGroupId,proto3" json:"runner_group_id,omitempty"`
+	// Ingress rules that apply.
+	EffectiveIngress []*IngressRule `protobuf:"bytes,15,rep,name=effective_ingress,json=effectiveIngress,proto3" json:"effective_ingress,omitempty"`
+	// Egress rules that apply.
+	EffectiveEgress []*EgressRule `protobuf:"bytes,16,rep,name=effective_egress,json=effectiveEgress,proto3" json:"effective_egress,omitempty"`
+	// Requests and limits, each summed over the containers.
+	EffectiveResourceRequirements *ResourceRequirements `protobuf:"bytes,17,opt,name=effective_resource_requirements,json=effectiveResourceRequirements,proto3" json:"effective_resource_requirements,omitempty"`
+	// Registered volumes in use.
+	AttachedVolumeIds []string `protobuf:"bytes,18,rep,name=attached_volume_ids,json=attachedVolumeIds,proto3" json:"attached_volume_ids,omitempty"`
+	// Runtime class that the runner applied. The word <node-default> says that none was set on
+	// purpose; empty says that it is not known, because the sandbox was never placed or the runner is
+	// too old to tell. An old runner may show what was resolved at creation.
+	EffectiveRuntimeClass string `protobuf:"bytes,19,opt,name=effective_runtime_class,json=effectiveRuntimeClass,proto3" json:"effective_runtime_class,omitempty"`
+	// What became of the wish for DNS traffic.
+	EffectiveDnsEgress DNSEgressMode `protobuf:"varint,20,opt,name=effective_dns_egress,json=effectiveDnsEgress,proto3,enum=coreweave.sandbox.v1.DNSEgressMode" json:"effective_dns_egress,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *SandboxStatus) Reset() {
@@ -1939,12 +2164,17 @@ func (x *SandboxStatus) GetEffectiveDnsEgress() DNSEgressMode {
 	return DNSEgressMode_DNS_EGRESS_MODE_UNSPECIFIED
 }
 
+// ContainerStatus is what the service observed of one container.
 type ContainerStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	State         State                  `protobuf:"varint,2,opt,name=state,proto3,enum=coreweave.sandbox.v1.State" json:"state,omitempty"`
-	ExitCode      int32                  `protobuf:"varint,3,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
-	RestartCount  int32                  `protobuf:"varint,4,opt,name=restart_count,json=restartCount,proto3" json:"restart_count,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name in the spec.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Where the container stands, in the states of a sandbox.
+	State State `protobuf:"varint,2,opt,name=state,proto3,enum=coreweave.sandbox.v1.State" json:"state,omitempty"`
+	// Exit code; it means something in STATE_COMPLETED and STATE_FAILED only.
+	ExitCode int32 `protobuf:"varint,3,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	// How often the container was started again.
+	RestartCount  int32 `protobuf:"varint,4,opt,name=restart_count,json=restartCount,proto3" json:"restart_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2007,11 +2237,15 @@ func (x *ContainerStatus) GetRestartCount() int32 {
 	return 0
 }
 
+// Resources is an amount of compute.
 type Resources struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cpu           string                 `protobuf:"bytes,1,opt,name=cpu,proto3" json:"cpu,omitempty"`
-	Memory        string                 `protobuf:"bytes,2,opt,name=memory,proto3" json:"memory,omitempty"`
-	Gpu           *Gpu                   `protobuf:"bytes,3,opt,name=gpu,proto3" json:"gpu,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Cores, as a decimal or in thousandths: 2, 2.5, 500m.
+	Cpu string `protobuf:"bytes,1,opt,name=cpu,proto3" json:"cpu,omitempty"`
+	// Memory with a unit: 512Mi, 4Gi.
+	Memory string `protobuf:"bytes,2,opt,name=memory,proto3" json:"memory,omitempty"`
+	// GPUs. On the primary container only; elsewhere they are rejected.
+	Gpu           *Gpu `protobuf:"bytes,3,opt,name=gpu,proto3" json:"gpu,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2067,10 +2301,16 @@ func (x *Resources) GetGpu() *Gpu {
 	return nil
 }
 
+// ResourceRequirements separates what is guaranteed from what may be used at most. Limits that are
+// empty or equal to the requests guarantee the whole; higher ones allow bursts. The managed pool
+// sets the limits to the requests. Requests whose sum is above the platform's ceiling are rejected
+// with CWSANDBOX_RESOURCE_CEILING_EXCEEDED.
 type ResourceRequirements struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Requests      *Resources             `protobuf:"bytes,1,opt,name=requests,proto3" json:"requests,omitempty"`
-	Limits        *Resources             `protobuf:"bytes,2,opt,name=limits,proto3" json:"limits,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Guaranteed, and what is billed, summed over the containers. GPUs are read from here only.
+	Requests *Resources `protobuf:"bytes,1,opt,name=requests,proto3" json:"requests,omitempty"`
+	// Ceiling for bursts.
+	Limits        *Resources `protobuf:"bytes,2,opt,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2119,9 +2359,13 @@ func (x *ResourceRequirements) GetLimits() *Resources {
 	return nil
 }
 
+// Gpu asks for accelerators of one kind.
 type Gpu struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Count int64                  `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	// How many.
+	Count int64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	// Which kind.
+	//
 	// Types that are valid to be assigned to Selector:
 	//
 	//	*Gpu_Type
@@ -2198,10 +2442,12 @@ type isGpu_Selector interface {
 }
 
 type Gpu_Type struct {
+	// Model, for example A100 or H100.
 	Type string `protobuf:"bytes,2,opt,name=type,proto3,oneof"`
 }
 
 type Gpu_MemoryGb struct {
+	// Any model with at least this much memory, in gigabytes.
 	MemoryGb int64 `protobuf:"varint,3,opt,name=memory_gb,json=memoryGb,proto3,oneof"`
 }
 
@@ -2209,13 +2455,20 @@ func (*Gpu_Type) isGpu_Selector() {}
 
 func (*Gpu_MemoryGb) isGpu_Selector() {}
 
+// Service is a port that the workload listens on. It says who shall reach the port and not by what
+// means.
 type Service struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Port          int32                  `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Protocol      ServiceProtocol        `protobuf:"varint,3,opt,name=protocol,proto3,enum=coreweave.sandbox.v1.ServiceProtocol" json:"protocol,omitempty"`
-	Visibility    Visibility             `protobuf:"varint,4,opt,name=visibility,proto3,enum=coreweave.sandbox.v1.Visibility" json:"visibility,omitempty"`
-	Endpoint      *EndpointSpec          `protobuf:"bytes,5,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Port number, unique among the services.
+	Port int32 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
+	// Name of the port, unique among the services when given.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Transport protocol. Unset is TCP. It is independent of the kind of endpoint.
+	Protocol ServiceProtocol `protobuf:"varint,3,opt,name=protocol,proto3,enum=coreweave.sandbox.v1.ServiceProtocol" json:"protocol,omitempty"`
+	// Who can reach the port. Unset is nobody outside of the sandbox.
+	Visibility Visibility `protobuf:"varint,4,opt,name=visibility,proto3,enum=coreweave.sandbox.v1.Visibility" json:"visibility,omitempty"`
+	// Asks the platform for an address of its own in front of the port. Needs VISIBILITY_PUBLIC.
+	Endpoint      *EndpointSpec `protobuf:"bytes,5,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2285,11 +2538,16 @@ func (x *Service) GetEndpoint() *EndpointSpec {
 	return nil
 }
 
+// EndpointSpec asks for an address that the platform serves in front of a port.
 type EndpointSpec struct {
-	state                 protoimpl.MessageState `protogen:"open.v1"`
-	Kind                  EndpointKind           `protobuf:"varint,1,opt,name=kind,proto3,enum=coreweave.sandbox.v1.EndpointKind" json:"kind,omitempty"`
-	Auth                  EndpointAuth           `protobuf:"varint,2,opt,name=auth,proto3,enum=coreweave.sandbox.v1.EndpointAuth" json:"auth,omitempty"`
-	RequestTimeoutSeconds int32                  `protobuf:"varint,3,opt,name=request_timeout_seconds,json=requestTimeoutSeconds,proto3" json:"request_timeout_seconds,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. What the platform does with the traffic.
+	Kind EndpointKind `protobuf:"varint,1,opt,name=kind,proto3,enum=coreweave.sandbox.v1.EndpointKind" json:"kind,omitempty"`
+	// Who may pass. Required for HTTPS, and must be unset for TLS passthrough.
+	Auth EndpointAuth `protobuf:"varint,2,opt,name=auth,proto3,enum=coreweave.sandbox.v1.EndpointAuth" json:"auth,omitempty"`
+	// Seconds that one HTTPS request may take, 15 to 900; then the caller gets HTTP 504 and the
+	// sandbox lives on. 0 is the platform's default, 15. Rejected for other kinds.
+	RequestTimeoutSeconds int32 `protobuf:"varint,3,opt,name=request_timeout_seconds,json=requestTimeoutSeconds,proto3" json:"request_timeout_seconds,omitempty"`
 	unknownFields         protoimpl.UnknownFields
 	sizeCache             protoimpl.SizeCache
 }
@@ -2345,14 +2603,22 @@ func (x *EndpointSpec) GetRequestTimeoutSeconds() int32 {
 	return 0
 }
 
+// ServiceStatus is a service of the spec with the addresses that it was given.
 type ServiceStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Port          int32                  `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Protocol      ServiceProtocol        `protobuf:"varint,3,opt,name=protocol,proto3,enum=coreweave.sandbox.v1.ServiceProtocol" json:"protocol,omitempty"`
-	Visibility    Visibility             `protobuf:"varint,4,opt,name=visibility,proto3,enum=coreweave.sandbox.v1.Visibility" json:"visibility,omitempty"`
-	Endpoint      *EndpointStatus        `protobuf:"bytes,5,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
-	Url           string                 `protobuf:"bytes,6,opt,name=url,proto3" json:"url,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Port as in the spec.
+	Port int32 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
+	// Name as in the spec.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Protocol as in the spec.
+	Protocol ServiceProtocol `protobuf:"varint,3,opt,name=protocol,proto3,enum=coreweave.sandbox.v1.ServiceProtocol" json:"protocol,omitempty"`
+	// Visibility as in the spec.
+	Visibility Visibility `protobuf:"varint,4,opt,name=visibility,proto3,enum=coreweave.sandbox.v1.Visibility" json:"visibility,omitempty"`
+	// State of the endpoint, when one was asked for.
+	Endpoint *EndpointStatus `protobuf:"bytes,5,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// Plain address of the port. Present only while the sandbox runs, when the service has a
+	// visibility and an address was found.
+	Url           string `protobuf:"bytes,6,opt,name=url,proto3" json:"url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2429,15 +2695,24 @@ func (x *ServiceStatus) GetUrl() string {
 	return ""
 }
 
+// EndpointStatus is the address that the platform assigned to an endpoint. It stays the same while
+// the sandbox is starting and running, and it is hidden from STATE_TERMINATING on. Being assigned
+// does not mean that anything answers there yet.
 type EndpointStatus struct {
-	state                 protoimpl.MessageState `protogen:"open.v1"`
-	Kind                  EndpointKind           `protobuf:"varint,1,opt,name=kind,proto3,enum=coreweave.sandbox.v1.EndpointKind" json:"kind,omitempty"`
-	Auth                  EndpointAuth           `protobuf:"varint,2,opt,name=auth,proto3,enum=coreweave.sandbox.v1.EndpointAuth" json:"auth,omitempty"`
-	Url                   string                 `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`
-	RequestTimeoutSeconds int32                  `protobuf:"varint,4,opt,name=request_timeout_seconds,json=requestTimeoutSeconds,proto3" json:"request_timeout_seconds,omitempty"`
-	Address               string                 `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Kind as in the spec.
+	Kind EndpointKind `protobuf:"varint,1,opt,name=kind,proto3,enum=coreweave.sandbox.v1.EndpointKind" json:"kind,omitempty"`
+	// Who may pass.
+	Auth EndpointAuth `protobuf:"varint,2,opt,name=auth,proto3,enum=coreweave.sandbox.v1.EndpointAuth" json:"auth,omitempty"`
+	// Absolute https URL, for HTTPS only.
+	Url string `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`
+	// Seconds that one HTTPS request may take, as applied.
+	RequestTimeoutSeconds int32 `protobuf:"varint,4,opt,name=request_timeout_seconds,json=requestTimeoutSeconds,proto3" json:"request_timeout_seconds,omitempty"`
+	// host:port, for TLS passthrough only. The host is also the server name to send in the TLS
+	// handshake.
+	Address       string `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EndpointStatus) Reset() {
@@ -2505,13 +2780,23 @@ func (x *EndpointStatus) GetAddress() string {
 	return ""
 }
 
+// NetworkOptions says what a sandbox may reach and who may reach its custom ports. What applied in
+// the end is echoed in SandboxStatus. Rules outside the policy's limits are rejected.
 type NetworkOptions struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ingress       []*IngressRule         `protobuf:"bytes,1,rep,name=ingress,proto3" json:"ingress,omitempty"`
-	Egress        []*EgressRule          `protobuf:"bytes,2,rep,name=egress,proto3" json:"egress,omitempty"`
-	DenyEgress    *bool                  `protobuf:"varint,3,opt,name=deny_egress,json=denyEgress,proto3,oneof" json:"deny_egress,omitempty"`
-	DenyIngress   *bool                  `protobuf:"varint,4,opt,name=deny_ingress,json=denyIngress,proto3,oneof" json:"deny_ingress,omitempty"`
-	DnsEgress     DNSEgressMode          `protobuf:"varint,5,opt,name=dns_egress,json=dnsEgress,proto3,enum=coreweave.sandbox.v1.DNSEgressMode" json:"dns_egress,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sources that may reach ports of VISIBILITY_CUSTOM, which no one else can. Empty is the policy's
+	// default.
+	Ingress []*IngressRule `protobuf:"bytes,1,rep,name=ingress,proto3" json:"ingress,omitempty"`
+	// Destinations that may be reached; traffic passes when any rule allows it. The rules have no
+	// order. Empty is the policy's default.
+	Egress []*EgressRule `protobuf:"bytes,2,rep,name=egress,proto3" json:"egress,omitempty"`
+	// True blocks all egress, the policy's default included, but for name resolution. Always
+	// permitted, and rejected beside egress rules.
+	DenyEgress *bool `protobuf:"varint,3,opt,name=deny_egress,json=denyEgress,proto3,oneof" json:"deny_egress,omitempty"`
+	// True closes every custom port, whatever the rules say. Public ports stay open.
+	DenyIngress *bool `protobuf:"varint,4,opt,name=deny_ingress,json=denyIngress,proto3,oneof" json:"deny_ingress,omitempty"`
+	// Wish for DNS traffic. Unset presumably leaves it to the policy.
+	DnsEgress     DNSEgressMode `protobuf:"varint,5,opt,name=dns_egress,json=dnsEgress,proto3,enum=coreweave.sandbox.v1.DNSEgressMode" json:"dns_egress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2581,8 +2866,11 @@ func (x *NetworkOptions) GetDnsEgress() DNSEgressMode {
 	return DNSEgressMode_DNS_EGRESS_MODE_UNSPECIFIED
 }
 
+// EgressRule allows one destination.
 type EgressRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// What may be reached.
+	//
 	// Types that are valid to be assigned to Destination:
 	//
 	//	*EgressRule_Cidr
@@ -2590,9 +2878,11 @@ type EgressRule struct {
 	//	*EgressRule_Tenant
 	//	*EgressRule_Any
 	//	*EgressRule_Selector
-	Destination         isEgressRule_Destination `protobuf_oneof:"destination"`
-	Ports               []*PortRange             `protobuf:"bytes,5,rep,name=ports,proto3" json:"ports,omitempty"`
-	HttpsHostnameExcept []string                 `protobuf:"bytes,7,rep,name=https_hostname_except,json=httpsHostnameExcept,proto3" json:"https_hostname_except,omitempty"`
+	Destination isEgressRule_Destination `protobuf_oneof:"destination"`
+	// Ports that may be reached. Empty means all.
+	Ports []*PortRange `protobuf:"bytes,5,rep,name=ports,proto3" json:"ports,omitempty"`
+	// Names to leave out of https_hostname. Valid in a policy only, not on a sandbox.
+	HttpsHostnameExcept []string `protobuf:"bytes,7,rep,name=https_hostname_except,json=httpsHostnameExcept,proto3" json:"https_hostname_except,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -2698,22 +2988,30 @@ type isEgressRule_Destination interface {
 }
 
 type EgressRule_Cidr struct {
+	// A block of addresses.
 	Cidr *CidrBlock `protobuf:"bytes,1,opt,name=cidr,proto3,oneof"`
 }
 
 type EgressRule_HttpsHostname struct {
+	// One host name, to be reached by HTTPS: exact, or with a wildcard as its first label, which
+	// stands for exactly one label. A lone wildcard grants nothing. Ports must be empty or TCP 443,
+	// and empty means 443 here. Rejected where no runner can enforce names. The number had the
+	// name dns_name before.
 	HttpsHostname string `protobuf:"bytes,2,opt,name=https_hostname,json=httpsHostname,proto3,oneof"`
 }
 
 type EgressRule_Tenant struct {
+	// Other sandboxes.
 	Tenant TenantScope `protobuf:"varint,3,opt,name=tenant,proto3,enum=coreweave.sandbox.v1.TenantScope,oneof"`
 }
 
 type EgressRule_Any struct {
+	// True: everything but platform-internal, link-local and metadata addresses.
 	Any bool `protobuf:"varint,4,opt,name=any,proto3,oneof"`
 }
 
 type EgressRule_Selector struct {
+	// Workloads of the cluster. Where the policy restricts egress it must permit selectors.
 	Selector *SelectorBlock `protobuf:"bytes,6,opt,name=selector,proto3,oneof"`
 }
 
@@ -2727,15 +3025,19 @@ func (*EgressRule_Any) isEgressRule_Destination() {}
 
 func (*EgressRule_Selector) isEgressRule_Destination() {}
 
+// IngressRule allows one source to reach custom ports.
 type IngressRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who may connect.
+	//
 	// Types that are valid to be assigned to Source:
 	//
 	//	*IngressRule_Cidr
 	//	*IngressRule_Tenant
 	//	*IngressRule_Any
-	Source        isIngressRule_Source `protobuf_oneof:"source"`
-	Ports         []*PortRange         `protobuf:"bytes,4,rep,name=ports,proto3" json:"ports,omitempty"`
+	Source isIngressRule_Source `protobuf_oneof:"source"`
+	// Ports that the rule opens. Empty means all custom ports.
+	Ports         []*PortRange `protobuf:"bytes,4,rep,name=ports,proto3" json:"ports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2816,14 +3118,17 @@ type isIngressRule_Source interface {
 }
 
 type IngressRule_Cidr struct {
+	// A block of addresses.
 	Cidr *CidrBlock `protobuf:"bytes,1,opt,name=cidr,proto3,oneof"`
 }
 
 type IngressRule_Tenant struct {
+	// Other sandboxes. TENANT_SCOPE_SANDBOX_NETWORK is rejected here for now.
 	Tenant TenantScope `protobuf:"varint,2,opt,name=tenant,proto3,enum=coreweave.sandbox.v1.TenantScope,oneof"`
 }
 
 type IngressRule_Any struct {
+	// True: everybody.
 	Any bool `protobuf:"varint,3,opt,name=any,proto3,oneof"`
 }
 
@@ -2833,10 +3138,13 @@ func (*IngressRule_Tenant) isIngressRule_Source() {}
 
 func (*IngressRule_Any) isIngressRule_Source() {}
 
+// CidrBlock is a block of addresses with holes.
 type CidrBlock struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cidr          string                 `protobuf:"bytes,1,opt,name=cidr,proto3" json:"cidr,omitempty"`
-	Except        []string               `protobuf:"bytes,2,rep,name=except,proto3" json:"except,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. The block, such as 10.0.0.0/8.
+	Cidr string `protobuf:"bytes,1,opt,name=cidr,proto3" json:"cidr,omitempty"`
+	// Blocks to leave out. They narrow this rule and no other.
+	Except        []string `protobuf:"bytes,2,rep,name=except,proto3" json:"except,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2885,10 +3193,14 @@ func (x *CidrBlock) GetExcept() []string {
 	return nil
 }
 
+// SelectorBlock picks workloads of the cluster by labels, all of which must match exactly.
 type SelectorBlock struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	PodLabels       map[string]string      `protobuf:"bytes,1,rep,name=pod_labels,json=podLabels,proto3" json:"pod_labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	NamespaceLabels map[string]string      `protobuf:"bytes,2,rep,name=namespace_labels,json=namespaceLabels,proto3" json:"namespace_labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Labels of the pods; at least one.
+	PodLabels map[string]string `protobuf:"bytes,1,rep,name=pod_labels,json=podLabels,proto3" json:"pod_labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Labels of their namespaces. Empty means the sandbox's own namespace; all namespaces cannot be
+	// said.
+	NamespaceLabels map[string]string `protobuf:"bytes,2,rep,name=namespace_labels,json=namespaceLabels,proto3" json:"namespace_labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -2937,11 +3249,15 @@ func (x *SelectorBlock) GetNamespaceLabels() map[string]string {
 	return nil
 }
 
+// PortRange is a port, or a range of them.
 type PortRange struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Protocol      string                 `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
-	Port          int32                  `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
-	EndPort       int32                  `protobuf:"varint,3,opt,name=end_port,json=endPort,proto3" json:"end_port,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// TCP, UDP or SCTP. Empty is TCP.
+	Protocol string `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// Required. First port.
+	Port int32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	// Last port, included. 0, or the same as port, means a single port.
+	EndPort       int32 `protobuf:"varint,3,opt,name=end_port,json=endPort,proto3" json:"end_port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2997,10 +3313,13 @@ func (x *PortRange) GetEndPort() int32 {
 	return 0
 }
 
+// FileMount is a file that is written before a container starts.
 type FileMount struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	Content       []byte                 `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Absolute path, with the file's name.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Required. Content of the file.
+	Content       []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3049,9 +3368,14 @@ func (x *FileMount) GetContent() []byte {
 	return nil
 }
 
+// SandboxVolume is storage that containers of a sandbox can mount.
 type SandboxVolume struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Required. Name by which VolumeMount refers to it, unique in the sandbox: 1 to 63 letters,
+	// digits, underscores and dashes.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What is mounted. Unset is a scratch volume with all defaults.
+	//
 	// Types that are valid to be assigned to Source:
 	//
 	//	*SandboxVolume_Scratch
@@ -3128,10 +3452,12 @@ type isSandboxVolume_Source interface {
 }
 
 type SandboxVolume_Scratch struct {
+	// Storage that lives and dies with the sandbox.
 	Scratch *ScratchVolume `protobuf:"bytes,2,opt,name=scratch,proto3,oneof"`
 }
 
 type SandboxVolume_VolumeId struct {
+	// A volume registered with VolumeService, shared live with everybody who mounts it.
 	VolumeId string `protobuf:"bytes,3,opt,name=volume_id,json=volumeId,proto3,oneof"`
 }
 
@@ -3139,11 +3465,16 @@ func (*SandboxVolume_Scratch) isSandboxVolume_Source() {}
 
 func (*SandboxVolume_VolumeId) isSandboxVolume_Source() {}
 
+// ScratchVolume is storage that lives and dies with the sandbox.
 type ScratchVolume struct {
-	state                 protoimpl.MessageState `protogen:"open.v1"`
-	Size                  string                 `protobuf:"bytes,1,opt,name=size,proto3" json:"size,omitempty"`
-	Medium                StorageMedium          `protobuf:"varint,2,opt,name=medium,proto3,enum=coreweave.sandbox.v1.StorageMedium" json:"medium,omitempty"`
-	RestoreFromSnapshotId string                 `protobuf:"bytes,3,opt,name=restore_from_snapshot_id,json=restoreFromSnapshotId,proto3" json:"restore_from_snapshot_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Capacity, such as 10Gi. Required for memory, where it may also be 1% to 100% of the sandbox's
+	// summed memory requests, resolved at creation; a percentage of a disk is rejected.
+	Size string `protobuf:"bytes,1,opt,name=size,proto3" json:"size,omitempty"`
+	// What holds the data. Unset is disk.
+	Medium StorageMedium `protobuf:"varint,2,opt,name=medium,proto3,enum=coreweave.sandbox.v1.StorageMedium" json:"medium,omitempty"`
+	// Snapshot to begin with, which must be ready. Empty begins with an empty volume.
+	RestoreFromSnapshotId string `protobuf:"bytes,3,opt,name=restore_from_snapshot_id,json=restoreFromSnapshotId,proto3" json:"restore_from_snapshot_id,omitempty"`
 	unknownFields         protoimpl.UnknownFields
 	sizeCache             protoimpl.SizeCache
 }
@@ -3199,12 +3530,19 @@ func (x *ScratchVolume) GetRestoreFromSnapshotId() string {
 	return ""
 }
 
+// VolumeMount puts a volume of the sandbox into a container.
 type VolumeMount struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
-	MountPath     string                 `protobuf:"bytes,2,opt,name=mount_path,json=mountPath,proto3" json:"mount_path,omitempty"`
-	ReadOnly      bool                   `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
-	SubPath       string                 `protobuf:"bytes,4,opt,name=sub_path,json=subPath,proto3" json:"sub_path,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Name of the SandboxVolume.
+	Volume string `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	// Required. Absolute, canonical path below the root and outside of system directories, at most
+	// 256 characters as far as is known.
+	MountPath string `protobuf:"bytes,2,opt,name=mount_path,json=mountPath,proto3" json:"mount_path,omitempty"`
+	// Forbids writing.
+	ReadOnly bool `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	// Part of the volume to mount: a relative, canonical path without dot segments. It goes below the
+	// sub_path of a registered volume.
+	SubPath       string `protobuf:"bytes,4,opt,name=sub_path,json=subPath,proto3" json:"sub_path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3267,10 +3605,15 @@ func (x *VolumeMount) GetSubPath() string {
 	return ""
 }
 
+// SecretStoreReference takes secrets from one store.
 type SecretStoreReference struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	StoreName     string                 `protobuf:"bytes,1,opt,name=store_name,json=storeName,proto3" json:"store_name,omitempty"`
-	Secrets       []*SecretMapping       `protobuf:"bytes,2,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. A SecretStore of the organization, or wandb, which is built in for callers who sign
+	// in with Weights & Biases. Any other is rejected with FAILED_PRECONDITION and
+	// CWSANDBOX_SECRET_STORE_NOT_PROVISIONED.
+	StoreName string `protobuf:"bytes,1,opt,name=store_name,json=storeName,proto3" json:"store_name,omitempty"`
+	// Required. What to take, and where to put it.
+	Secrets       []*SecretMapping `protobuf:"bytes,2,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3319,11 +3662,15 @@ func (x *SecretStoreReference) GetSecrets() []*SecretMapping {
 	return nil
 }
 
+// SecretMapping puts one secret into one environment variable.
 type SecretMapping struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	Field         string                 `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"`
-	EnvVar        string                 `protobuf:"bytes,3,opt,name=env_var,json=envVar,proto3" json:"env_var,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Key of the secret in its store.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Member of a secret with structure. Empty takes the whole.
+	Field string `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"`
+	// Required. Name of the variable.
+	EnvVar        string `protobuf:"bytes,3,opt,name=env_var,json=envVar,proto3" json:"env_var,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3379,10 +3726,14 @@ func (x *SecretMapping) GetEnvVar() string {
 	return ""
 }
 
+// ImagePullCredentials signs in to a registry.
 type ImagePullCredentials struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Registry      string                 `protobuf:"bytes,1,opt,name=registry,proto3" json:"registry,omitempty"`
-	Credentials   *SecretSource          `protobuf:"bytes,2,opt,name=credentials,proto3" json:"credentials,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Registry in lower case, host or host:port.
+	Registry string `protobuf:"bytes,1,opt,name=registry,proto3" json:"registry,omitempty"`
+	// Required. Where the credential lies: an object with the non-empty strings username and
+	// password. It is read when the sandbox is created.
+	Credentials   *SecretSource `protobuf:"bytes,2,opt,name=credentials,proto3" json:"credentials,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3431,11 +3782,15 @@ func (x *ImagePullCredentials) GetCredentials() *SecretSource {
 	return nil
 }
 
+// SecretSource is the address of one secret.
 type SecretSource struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	StoreName     string                 `protobuf:"bytes,1,opt,name=store_name,json=storeName,proto3" json:"store_name,omitempty"`
-	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	Field         string                 `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Store that holds it.
+	StoreName string `protobuf:"bytes,1,opt,name=store_name,json=storeName,proto3" json:"store_name,omitempty"`
+	// Required. Key of the secret in its store.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// Member of a secret with structure. Empty takes the whole.
+	Field         string `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3491,11 +3846,17 @@ func (x *SecretSource) GetField() string {
 	return ""
 }
 
+// ObjectStorageAccess gives containers credentials for object storage. The organization's
+// ObjectStorageWifConfig must exist and be enabled.
 type ObjectStorageAccess struct {
-	state         protoimpl.MessageState  `protogen:"open.v1"`
-	Buckets       []string                `protobuf:"bytes,1,rep,name=buckets,proto3" json:"buckets,omitempty"`
-	Permission    ObjectStoragePermission `protobuf:"varint,2,opt,name=permission,proto3,enum=coreweave.sandbox.v1.ObjectStoragePermission" json:"permission,omitempty"`
-	ObjectPrefix  string                  `protobuf:"bytes,3,opt,name=object_prefix,json=objectPrefix,proto3" json:"object_prefix,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Buckets to open.
+	Buckets []string `protobuf:"bytes,1,rep,name=buckets,proto3" json:"buckets,omitempty"`
+	// What may be done in them.
+	Permission ObjectStoragePermission `protobuf:"varint,2,opt,name=permission,proto3,enum=coreweave.sandbox.v1.ObjectStoragePermission" json:"permission,omitempty"`
+	// Limits the credential to keys that begin so. Begins with a letter or digit, ends with a slash,
+	// and holds no "..".
+	ObjectPrefix  string `protobuf:"bytes,3,opt,name=object_prefix,json=objectPrefix,proto3" json:"object_prefix,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3551,11 +3912,15 @@ func (x *ObjectStorageAccess) GetObjectPrefix() string {
 	return ""
 }
 
+// ResourceUsage is what a sandbox uses now.
 type ResourceUsage struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	CpuMillicores int64                  `protobuf:"varint,1,opt,name=cpu_millicores,json=cpuMillicores,proto3" json:"cpu_millicores,omitempty"`
-	MemoryMb      int64                  `protobuf:"varint,2,opt,name=memory_mb,json=memoryMb,proto3" json:"memory_mb,omitempty"`
-	GpuCount      int64                  `protobuf:"varint,3,opt,name=gpu_count,json=gpuCount,proto3" json:"gpu_count,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Thousandths of a core.
+	CpuMillicores int64 `protobuf:"varint,1,opt,name=cpu_millicores,json=cpuMillicores,proto3" json:"cpu_millicores,omitempty"`
+	// Megabytes.
+	MemoryMb int64 `protobuf:"varint,2,opt,name=memory_mb,json=memoryMb,proto3" json:"memory_mb,omitempty"`
+	// Number of GPUs.
+	GpuCount      int64 `protobuf:"varint,3,opt,name=gpu_count,json=gpuCount,proto3" json:"gpu_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3611,10 +3976,13 @@ func (x *ResourceUsage) GetGpuCount() int64 {
 	return 0
 }
 
+// CreateSandboxRequest is the input of CreateSandbox.
 type CreateSandboxRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sandbox       *Sandbox               `protobuf:"bytes,1,opt,name=sandbox,proto3" json:"sandbox,omitempty"`
-	RequestId     string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Only spec, which is required too, and display_name are read.
+	Sandbox *Sandbox `protobuf:"bytes,1,opt,name=sandbox,proto3" json:"sandbox,omitempty"`
+	// Idempotency token: a repeated request returns the sandbox that the first one made.
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3663,12 +4031,17 @@ func (x *CreateSandboxRequest) GetRequestId() string {
 	return ""
 }
 
+// CreateSandboxFromTemplateRequest is the input of CreateSandboxFromTemplate.
 type CreateSandboxFromTemplateRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	TemplateId    string                 `protobuf:"bytes,1,opt,name=template_id,json=templateId,proto3" json:"template_id,omitempty"`
-	Overrides     *PartialSandboxSpec    `protobuf:"bytes,2,opt,name=overrides,proto3" json:"overrides,omitempty"`
-	RequestId     string                 `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	DisplayName   string                 `protobuf:"bytes,4,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. UUID of the template. A deleted one cannot be used.
+	TemplateId string `protobuf:"bytes,1,opt,name=template_id,json=templateId,proto3" json:"template_id,omitempty"`
+	// What to change; see PartialSandboxSpec for the rule.
+	Overrides *PartialSandboxSpec `protobuf:"bytes,2,opt,name=overrides,proto3" json:"overrides,omitempty"`
+	// Idempotency token: a repeated request returns the sandbox that the first one made.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Label chosen by the caller.
+	DisplayName   string `protobuf:"bytes,4,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3731,28 +4104,52 @@ func (x *CreateSandboxFromTemplateRequest) GetDisplayName() string {
 	return ""
 }
 
+// CreateSandboxFromFileRequest is the input of CreateSandboxFromFile. Fields that share their name
+// with one of SandboxSpec mean the same.
 type CreateSandboxFromFileRequest struct {
-	state               protoimpl.MessageState         `protogen:"open.v1"`
-	Type                SandboxFileType                `protobuf:"varint,1,opt,name=type,proto3,enum=coreweave.sandbox.v1.SandboxFileType" json:"type,omitempty"`
-	Contents            []byte                         `protobuf:"bytes,2,opt,name=contents,proto3" json:"contents,omitempty"`
-	PrimaryService      string                         `protobuf:"bytes,3,opt,name=primary_service,json=primaryService,proto3" json:"primary_service,omitempty"`
-	ImageOverrides      map[string]string              `protobuf:"bytes,4,rep,name=image_overrides,json=imageOverrides,proto3" json:"image_overrides,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	BuildContexts       map[string][]byte              `protobuf:"bytes,5,rep,name=build_contexts,json=buildContexts,proto3" json:"build_contexts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	DefaultResources    *ResourceRequirements          `protobuf:"bytes,6,opt,name=default_resources,json=defaultResources,proto3" json:"default_resources,omitempty"`
-	Mode                SandboxMode                    `protobuf:"varint,7,opt,name=mode,proto3,enum=coreweave.sandbox.v1.SandboxMode" json:"mode,omitempty"`
-	MaxLifetimeSeconds  int32                          `protobuf:"varint,8,opt,name=max_lifetime_seconds,json=maxLifetimeSeconds,proto3" json:"max_lifetime_seconds,omitempty"`
-	Tags                []string                       `protobuf:"bytes,9,rep,name=tags,proto3" json:"tags,omitempty"`
-	Network             *NetworkOptions                `protobuf:"bytes,10,opt,name=network,proto3" json:"network,omitempty"`
-	NetworkIds          []string                       `protobuf:"bytes,11,rep,name=network_ids,json=networkIds,proto3" json:"network_ids,omitempty"`
-	ObjectStorageAccess *ObjectStorageAccess           `protobuf:"bytes,12,opt,name=object_storage_access,json=objectStorageAccess,proto3" json:"object_storage_access,omitempty"`
-	Annotations         map[string]string              `protobuf:"bytes,13,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	RunnerIds           []string                       `protobuf:"bytes,14,rep,name=runner_ids,json=runnerIds,proto3" json:"runner_ids,omitempty"`
-	RequestId           string                         `protobuf:"bytes,15,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	DisplayName         string                         `protobuf:"bytes,16,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Kind of document. Unset is rejected with CWSANDBOX_INVALID_REQUEST, and a kind that
+	// is not served with UNIMPLEMENTED and CWSANDBOX_NOT_IMPLEMENTED.
+	Type SandboxFileType `protobuf:"varint,1,opt,name=type,proto3,enum=coreweave.sandbox.v1.SandboxFileType" json:"type,omitempty"`
+	// Required. The document in UTF-8, at most 256 KiB for Compose. It is not kept.
+	Contents []byte `protobuf:"bytes,2,opt,name=contents,proto3" json:"contents,omitempty"`
+	// Service that becomes the primary container. Compose needs it.
+	PrimaryService string `protobuf:"bytes,3,opt,name=primary_service,json=primaryService,proto3" json:"primary_service,omitempty"`
+	// Images by service, in place of the document's; Compose only. This is how a service that would
+	// have to be built gets an image.
+	ImageOverrides map[string]string `protobuf:"bytes,4,rep,name=image_overrides,json=imageOverrides,proto3" json:"image_overrides,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Build contexts by service, gzipped tar files of 32 MiB in total; Compose only. They are
+	// checked, but a service without an image is still rejected with CWSANDBOX_NOT_IMPLEMENTED.
+	BuildContexts map[string][]byte `protobuf:"bytes,5,rep,name=build_contexts,json=buildContexts,proto3" json:"build_contexts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// CPU and memory for each service that states none, not a budget for all together; Compose only.
+	// A GPU here is rejected.
+	DefaultResources *ResourceRequirements `protobuf:"bytes,6,opt,name=default_resources,json=defaultResources,proto3" json:"default_resources,omitempty"`
+	// Where to run.
+	Mode SandboxMode `protobuf:"varint,7,opt,name=mode,proto3,enum=coreweave.sandbox.v1.SandboxMode" json:"mode,omitempty"`
+	// Longest life in seconds.
+	MaxLifetimeSeconds int32 `protobuf:"varint,8,opt,name=max_lifetime_seconds,json=maxLifetimeSeconds,proto3" json:"max_lifetime_seconds,omitempty"`
+	// Labels.
+	Tags []string `protobuf:"bytes,9,rep,name=tags,proto3" json:"tags,omitempty"`
+	// What the sandbox may reach and who may reach it.
+	Network *NetworkOptions `protobuf:"bytes,10,opt,name=network,proto3" json:"network,omitempty"`
+	// Networks to join. Answered with UNIMPLEMENTED when set.
+	NetworkIds []string `protobuf:"bytes,11,rep,name=network_ids,json=networkIds,proto3" json:"network_ids,omitempty"`
+	// Object storage credentials to give to every container of the caller.
+	ObjectStorageAccess *ObjectStorageAccess `protobuf:"bytes,12,opt,name=object_storage_access,json=objectStorageAccess,proto3" json:"object_storage_access,omitempty"`
+	// Annotations for the pod.
+	Annotations map[string]string `protobuf:"bytes,13,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Runners that may host the sandbox.
+	RunnerIds []string `protobuf:"bytes,14,rep,name=runner_ids,json=runnerIds,proto3" json:"runner_ids,omitempty"`
+	// Idempotency token: a repeated request returns the sandbox that the first one made.
+	RequestId string `protobuf:"bytes,15,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Label chosen by the caller.
+	DisplayName string `protobuf:"bytes,16,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// Build contexts by service that lie in object storage already.
 	BuildContextObjects map[string]*BuildContextObject `protobuf:"bytes,17,rep,name=build_context_objects,json=buildContextObjects,proto3" json:"build_context_objects,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	BuilderSizes        map[string]string              `protobuf:"bytes,18,rep,name=builder_sizes,json=builderSizes,proto3" json:"builder_sizes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Size of the builder by service. Which words are valid is not known.
+	BuilderSizes  map[string]string `protobuf:"bytes,18,rep,name=builder_sizes,json=builderSizes,proto3" json:"builder_sizes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateSandboxFromFileRequest) Reset() {
@@ -3911,12 +4308,17 @@ func (x *CreateSandboxFromFileRequest) GetBuilderSizes() map[string]string {
 	return nil
 }
 
+// BuildContextObject is the address of a build context in object storage. All of it is required.
 type BuildContextObject struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Location      string                 `protobuf:"bytes,1,opt,name=location,proto3" json:"location,omitempty"`
-	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
-	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
-	VersionId     string                 `protobuf:"bytes,4,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Region or zone of the bucket, presumably.
+	Location string `protobuf:"bytes,1,opt,name=location,proto3" json:"location,omitempty"`
+	// Bucket that holds the object.
+	Bucket string `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	// Key of the object in the bucket.
+	Key string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// Version of the object, so that it cannot change afterwards.
+	VersionId     string `protobuf:"bytes,4,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3979,9 +4381,11 @@ func (x *BuildContextObject) GetVersionId() string {
 	return ""
 }
 
+// GetSandboxRequest is the input of GetSandbox.
 type GetSandboxRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SandboxId     string                 `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	SandboxId     string `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4023,17 +4427,25 @@ func (x *GetSandboxRequest) GetSandboxId() string {
 	return ""
 }
 
+// ListSandboxesRequest is the input of ListSandboxes. A sandbox must pass all filters.
 type ListSandboxesRequest struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	PageSize       int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken      string                 `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	Tags           []string               `protobuf:"bytes,3,rep,name=tags,proto3" json:"tags,omitempty"`
-	State          State                  `protobuf:"varint,4,opt,name=state,proto3,enum=coreweave.sandbox.v1.State" json:"state,omitempty"`
-	ShowTerminated bool                   `protobuf:"varint,5,opt,name=show_terminated,json=showTerminated,proto3" json:"show_terminated,omitempty"`
-	RunnerIds      []string               `protobuf:"bytes,6,rep,name=runner_ids,json=runnerIds,proto3" json:"runner_ids,omitempty"`
-	VolumeIds      []string               `protobuf:"bytes,7,rep,name=volume_ids,json=volumeIds,proto3" json:"volume_ids,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sandboxes per page. 0 is the service's choice.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before. Empty begins at the first page.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only sandboxes that carry all of these tags.
+	Tags []string `protobuf:"bytes,3,rep,name=tags,proto3" json:"tags,omitempty"`
+	// Only sandboxes in this state. Unset filters nothing.
+	State State `protobuf:"varint,4,opt,name=state,proto3,enum=coreweave.sandbox.v1.State" json:"state,omitempty"`
+	// Adds sandboxes that have ended and are still remembered. Without it only active ones are shown.
+	ShowTerminated bool `protobuf:"varint,5,opt,name=show_terminated,json=showTerminated,proto3" json:"show_terminated,omitempty"`
+	// Only sandboxes on one of these runners.
+	RunnerIds []string `protobuf:"bytes,6,rep,name=runner_ids,json=runnerIds,proto3" json:"runner_ids,omitempty"`
+	// Only sandboxes that have one of these registered volumes attached.
+	VolumeIds     []string `protobuf:"bytes,7,rep,name=volume_ids,json=volumeIds,proto3" json:"volume_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListSandboxesRequest) Reset() {
@@ -4115,10 +4527,13 @@ func (x *ListSandboxesRequest) GetVolumeIds() []string {
 	return nil
 }
 
+// ListSandboxesResponse is one page of sandboxes.
 type ListSandboxesResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sandboxes     []*Sandbox             `protobuf:"bytes,1,rep,name=sandboxes,proto3" json:"sandboxes,omitempty"`
-	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Complete sandboxes, without share tokens.
+	Sandboxes []*Sandbox `protobuf:"bytes,1,rep,name=sandboxes,proto3" json:"sandboxes,omitempty"`
+	// Token of the next page. Empty on the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4167,15 +4582,29 @@ func (x *ListSandboxesResponse) GetNextPageToken() string {
 	return ""
 }
 
+// DeleteSandboxRequest is the input of DeleteSandbox.
 type DeleteSandboxRequest struct {
-	state              protoimpl.MessageState `protogen:"open.v1"`
-	SandboxId          string                 `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
-	GracePeriodSeconds int32                  `protobuf:"varint,2,opt,name=grace_period_seconds,json=gracePeriodSeconds,proto3" json:"grace_period_seconds,omitempty"`
-	SnapshotVolumes    []string               `protobuf:"bytes,3,rep,name=snapshot_volumes,json=snapshotVolumes,proto3" json:"snapshot_volumes,omitempty"`
-	RequestId          string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	AllowMissing       bool                   `protobuf:"varint,5,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	SandboxId string `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
+	// Seconds that the workload and the snapshots have together before the end. 0 ends it at once;
+	// more than the platform's maximum is shortened to that.
+	GracePeriodSeconds int32 `protobuf:"varint,2,opt,name=grace_period_seconds,json=gracePeriodSeconds,proto3" json:"grace_period_seconds,omitempty"`
+	// Scratch volumes to archive before the end, by their names in the spec. An unknown name is
+	// rejected, and a registered volume with CWSANDBOX_VOLUME_NOT_SNAPSHOTTABLE. The number once held
+	// a bool with another meaning.
+	SnapshotVolumes []string `protobuf:"bytes,3,rep,name=snapshot_volumes,json=snapshotVolumes,proto3" json:"snapshot_volumes,omitempty"`
+	// Idempotency token for the snapshots, at most 128 bytes of UTF-8. Repeating the request returns
+	// the first snapshots, even failed ones, and ends nothing again; another request with the same
+	// token is rejected, and so is another order of snapshot_volumes. Without a token a repeated
+	// request may take further snapshots. A delete that takes none can be repeated anyway, ignores
+	// the token and does not remember it.
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Turns a missing sandbox into success, with an empty response. Rejected beside
+	// snapshot_volumes.
+	AllowMissing  bool `protobuf:"varint,5,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteSandboxRequest) Reset() {
@@ -4243,10 +4672,14 @@ func (x *DeleteSandboxRequest) GetAllowMissing() bool {
 	return false
 }
 
+// DeleteSandboxResponse is the result of DeleteSandbox.
 type DeleteSandboxResponse struct {
-	state                 protoimpl.MessageState `protogen:"open.v1"`
-	Sandbox               *Sandbox               `protobuf:"bytes,1,opt,name=sandbox,proto3" json:"sandbox,omitempty"`
-	FileSystemSnapshotIds []string               `protobuf:"bytes,2,rep,name=file_system_snapshot_ids,json=fileSystemSnapshotIds,proto3" json:"file_system_snapshot_ids,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The sandbox, terminating or terminated. Absent when it was missing and that was allowed.
+	Sandbox *Sandbox `protobuf:"bytes,1,opt,name=sandbox,proto3" json:"sandbox,omitempty"`
+	// One snapshot for each requested volume, in the order of the request. Each has a record, but may
+	// still fail.
+	FileSystemSnapshotIds []string `protobuf:"bytes,2,rep,name=file_system_snapshot_ids,json=fileSystemSnapshotIds,proto3" json:"file_system_snapshot_ids,omitempty"`
 	unknownFields         protoimpl.UnknownFields
 	sizeCache             protoimpl.SizeCache
 }
@@ -4295,12 +4728,18 @@ func (x *DeleteSandboxResponse) GetFileSystemSnapshotIds() []string {
 	return nil
 }
 
+// PurgeSandboxesRequest is the input of PurgeSandboxes. It must have either tags or purge_all;
+// both and neither are rejected.
 type PurgeSandboxesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tags          []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`
-	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	RequestId     string                 `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	PurgeAll      bool                   `protobuf:"varint,4,opt,name=purge_all,json=purgeAll,proto3" json:"purge_all,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only sandboxes that carry all of these tags.
+	Tags []string `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`
+	// Only counts. The default terminates.
+	DryRun bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Reserved for later: any value is answered with UNIMPLEMENTED.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// All sandboxes in scope.
+	PurgeAll      bool `protobuf:"varint,4,opt,name=purge_all,json=purgeAll,proto3" json:"purge_all,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4363,11 +4802,16 @@ func (x *PurgeSandboxesRequest) GetPurgeAll() bool {
 	return false
 }
 
+// PurgeSandboxesResponse is the result of PurgeSandboxes.
 type PurgeSandboxesResponse struct {
-	state                     protoimpl.MessageState `protogen:"open.v1"`
-	PurgeCount                int32                  `protobuf:"varint,1,opt,name=purge_count,json=purgeCount,proto3" json:"purge_count,omitempty"`
-	FailedSandboxIds          []string               `protobuf:"bytes,2,rep,name=failed_sandbox_ids,json=failedSandboxIds,proto3" json:"failed_sandbox_ids,omitempty"`
-	RetryableFailedSandboxIds []string               `protobuf:"bytes,3,rep,name=retryable_failed_sandbox_ids,json=retryableFailedSandboxIds,proto3" json:"retryable_failed_sandbox_ids,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sandboxes terminated or, in a dry run, that would have been.
+	PurgeCount int32 `protobuf:"varint,1,opt,name=purge_count,json=purgeCount,proto3" json:"purge_count,omitempty"`
+	// Sandboxes that matched and could not be terminated. Empty in a dry run.
+	FailedSandboxIds []string `protobuf:"bytes,2,rep,name=failed_sandbox_ids,json=failedSandboxIds,proto3" json:"failed_sandbox_ids,omitempty"`
+	// Those of the failed ones for which another attempt is worthwhile, for example because their
+	// placement was not settled.
+	RetryableFailedSandboxIds []string `protobuf:"bytes,3,rep,name=retryable_failed_sandbox_ids,json=retryableFailedSandboxIds,proto3" json:"retryable_failed_sandbox_ids,omitempty"`
 	unknownFields             protoimpl.UnknownFields
 	sizeCache                 protoimpl.SizeCache
 }
@@ -4423,15 +4867,22 @@ func (x *PurgeSandboxesResponse) GetRetryableFailedSandboxIds() []string {
 	return nil
 }
 
+// ExecRequest is the input of Exec.
 type ExecRequest struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	SandboxId      string                 `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
-	Command        []string               `protobuf:"bytes,2,rep,name=command,proto3" json:"command,omitempty"`
-	Env            map[string]string      `protobuf:"bytes,3,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	MaxOutputBytes int32                  `protobuf:"varint,4,opt,name=max_output_bytes,json=maxOutputBytes,proto3" json:"max_output_bytes,omitempty"`
-	Container      string                 `protobuf:"bytes,5,opt,name=container,proto3" json:"container,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	SandboxId string `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
+	// Required. Program and arguments, as they are, without a shell.
+	Command []string `protobuf:"bytes,2,rep,name=command,proto3" json:"command,omitempty"`
+	// Variables on top of the container's.
+	Env map[string]string `protobuf:"bytes,3,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Bytes to keep of each stream. 0 is the platform's default.
+	MaxOutputBytes int32 `protobuf:"varint,4,opt,name=max_output_bytes,json=maxOutputBytes,proto3" json:"max_output_bytes,omitempty"`
+	// Container to run in. Empty is the primary; an unknown one, or a platform sidecar, is rejected
+	// with CWSANDBOX_INVALID_REQUEST.
+	Container     string `protobuf:"bytes,5,opt,name=container,proto3" json:"container,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExecRequest) Reset() {
@@ -4499,15 +4950,23 @@ func (x *ExecRequest) GetContainer() string {
 	return ""
 }
 
+// ExecResponse is the result of a command.
 type ExecResponse struct {
-	state               protoimpl.MessageState `protogen:"open.v1"`
-	Stdout              []byte                 `protobuf:"bytes,1,opt,name=stdout,proto3" json:"stdout,omitempty"`
-	Stderr              []byte                 `protobuf:"bytes,2,opt,name=stderr,proto3" json:"stderr,omitempty"`
-	ExitCode            int32                  `protobuf:"varint,3,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
-	StdoutTruncated     bool                   `protobuf:"varint,4,opt,name=stdout_truncated,json=stdoutTruncated,proto3" json:"stdout_truncated,omitempty"`
-	StderrTruncated     bool                   `protobuf:"varint,5,opt,name=stderr_truncated,json=stderrTruncated,proto3" json:"stderr_truncated,omitempty"`
-	StdoutBytesProduced int64                  `protobuf:"varint,6,opt,name=stdout_bytes_produced,json=stdoutBytesProduced,proto3" json:"stdout_bytes_produced,omitempty"`
-	StderrBytesProduced int64                  `protobuf:"varint,7,opt,name=stderr_bytes_produced,json=stderrBytesProduced,proto3" json:"stderr_bytes_produced,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Standard output, up to the cap.
+	Stdout []byte `protobuf:"bytes,1,opt,name=stdout,proto3" json:"stdout,omitempty"`
+	// Standard error, up to the cap.
+	Stderr []byte `protobuf:"bytes,2,opt,name=stderr,proto3" json:"stderr,omitempty"`
+	// Exit code of the command.
+	ExitCode int32 `protobuf:"varint,3,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	// Says that standard output was longer than what is here.
+	StdoutTruncated bool `protobuf:"varint,4,opt,name=stdout_truncated,json=stdoutTruncated,proto3" json:"stdout_truncated,omitempty"`
+	// Says that standard error was longer than what is here.
+	StderrTruncated bool `protobuf:"varint,5,opt,name=stderr_truncated,json=stderrTruncated,proto3" json:"stderr_truncated,omitempty"`
+	// Bytes that the command wrote to standard output, kept or not.
+	StdoutBytesProduced int64 `protobuf:"varint,6,opt,name=stdout_bytes_produced,json=stdoutBytesProduced,proto3" json:"stdout_bytes_produced,omitempty"`
+	// Bytes that the command wrote to standard error, kept or not.
+	StderrBytesProduced int64 `protobuf:"varint,7,opt,name=stderr_bytes_produced,json=stderrBytesProduced,proto3" json:"stderr_bytes_produced,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -4591,8 +5050,11 @@ func (x *ExecResponse) GetStderrBytesProduced() int64 {
 	return 0
 }
 
+// ExecStreamRequest is one frame from the caller of StreamExec.
 type ExecStreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the frame is.
+	//
 	// Types that are valid to be assigned to Message:
 	//
 	//	*ExecStreamRequest_Init
@@ -4682,18 +5144,22 @@ type isExecStreamRequest_Message interface {
 }
 
 type ExecStreamRequest_Init struct {
+	// The command. Exactly once, and first.
 	Init *ExecStreamInit `protobuf:"bytes,1,opt,name=init,proto3,oneof"`
 }
 
 type ExecStreamRequest_Stdin struct {
+	// Bytes for standard input, in order. Best sent after ready, and never after close.
 	Stdin []byte `protobuf:"bytes,2,opt,name=stdin,proto3,oneof"`
 }
 
 type ExecStreamRequest_Resize struct {
+	// A new size of the terminal.
 	Resize *ExecStreamResize `protobuf:"bytes,3,opt,name=resize,proto3,oneof"`
 }
 
 type ExecStreamRequest_Close struct {
+	// The end of standard input. One sent before ready may cut the transfer short.
 	Close *ExecStreamClose `protobuf:"bytes,4,opt,name=close,proto3,oneof"`
 }
 
@@ -4705,6 +5171,7 @@ func (*ExecStreamRequest_Resize) isExecStreamRequest_Message() {}
 
 func (*ExecStreamRequest_Close) isExecStreamRequest_Message() {}
 
+// ExecStreamClose ends standard input. The command keeps running and its output keeps coming.
 type ExecStreamClose struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -4741,15 +5208,24 @@ func (*ExecStreamClose) Descriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{46}
 }
 
+// ExecStreamInit says what StreamExec runs.
 type ExecStreamInit struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SandboxId     string                 `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
-	Command       []string               `protobuf:"bytes,2,rep,name=command,proto3" json:"command,omitempty"`
-	Tty           bool                   `protobuf:"varint,3,opt,name=tty,proto3" json:"tty,omitempty"`
-	TtyWidth      uint32                 `protobuf:"varint,4,opt,name=tty_width,json=ttyWidth,proto3" json:"tty_width,omitempty"`
-	TtyHeight     uint32                 `protobuf:"varint,5,opt,name=tty_height,json=ttyHeight,proto3" json:"tty_height,omitempty"`
-	Env           map[string]string      `protobuf:"bytes,6,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Container     string                 `protobuf:"bytes,7,opt,name=container,proto3" json:"container,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	SandboxId string `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
+	// Required. Program and arguments, as they are, without a shell.
+	Command []string `protobuf:"bytes,2,rep,name=command,proto3" json:"command,omitempty"`
+	// Gives the command a terminal. Its output then presumably comes merged, as standard output.
+	Tty bool `protobuf:"varint,3,opt,name=tty,proto3" json:"tty,omitempty"`
+	// Columns of the terminal at the start.
+	TtyWidth uint32 `protobuf:"varint,4,opt,name=tty_width,json=ttyWidth,proto3" json:"tty_width,omitempty"`
+	// Rows of the terminal at the start.
+	TtyHeight uint32 `protobuf:"varint,5,opt,name=tty_height,json=ttyHeight,proto3" json:"tty_height,omitempty"`
+	// Variables on top of the container's.
+	Env map[string]string `protobuf:"bytes,6,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Container to run in. Empty is the primary; an unknown one, or a platform sidecar, is rejected
+	// with CWSANDBOX_INVALID_REQUEST.
+	Container     string `protobuf:"bytes,7,opt,name=container,proto3" json:"container,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4833,10 +5309,13 @@ func (x *ExecStreamInit) GetContainer() string {
 	return ""
 }
 
+// ExecStreamResize changes the size of the terminal.
 type ExecStreamResize struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Width         uint32                 `protobuf:"varint,1,opt,name=width,proto3" json:"width,omitempty"`
-	Height        uint32                 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Columns.
+	Width uint32 `protobuf:"varint,1,opt,name=width,proto3" json:"width,omitempty"`
+	// Required. Rows.
+	Height        uint32 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4885,8 +5364,11 @@ func (x *ExecStreamResize) GetHeight() uint32 {
 	return 0
 }
 
+// ExecStreamResponse is one frame from the service to the caller of StreamExec.
 type ExecStreamResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the frame is.
+	//
 	// Types that are valid to be assigned to Message:
 	//
 	//	*ExecStreamResponse_Ready
@@ -4976,18 +5458,22 @@ type isExecStreamResponse_Message interface {
 }
 
 type ExecStreamResponse_Ready struct {
+	// The first frame: the command can take input.
 	Ready *ExecStreamReady `protobuf:"bytes,1,opt,name=ready,proto3,oneof"`
 }
 
 type ExecStreamResponse_Output struct {
+	// A piece of output.
 	Output *ExecStreamOutput `protobuf:"bytes,2,opt,name=output,proto3,oneof"`
 }
 
 type ExecStreamResponse_Exit struct {
+	// The command ended. The last frame.
 	Exit *ExecStreamExit `protobuf:"bytes,3,opt,name=exit,proto3,oneof"`
 }
 
 type ExecStreamResponse_Error struct {
+	// The stream failed. The last frame.
 	Error *ExecStreamError `protobuf:"bytes,4,opt,name=error,proto3,oneof"`
 }
 
@@ -4999,8 +5485,10 @@ func (*ExecStreamResponse_Exit) isExecStreamResponse_Message() {}
 
 func (*ExecStreamResponse_Error) isExecStreamResponse_Message() {}
 
+// ExecStreamReady says that the command is set up and takes input.
 type ExecStreamReady struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When that was.
 	ReadyTime     *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=ready_time,json=readyTime,proto3" json:"ready_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5043,10 +5531,13 @@ func (x *ExecStreamReady) GetReadyTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// ExecStreamOutput is a piece of output, cut anywhere.
 type ExecStreamOutput struct {
-	state         protoimpl.MessageState  `protogen:"open.v1"`
-	Stream        ExecStreamOutput_Stream `protobuf:"varint,1,opt,name=stream,proto3,enum=coreweave.sandbox.v1.ExecStreamOutput_Stream" json:"stream,omitempty"`
-	Data          []byte                  `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Side that the bytes came from.
+	Stream ExecStreamOutput_Stream `protobuf:"varint,1,opt,name=stream,proto3,enum=coreweave.sandbox.v1.ExecStreamOutput_Stream" json:"stream,omitempty"`
+	// The bytes.
+	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5095,9 +5586,12 @@ func (x *ExecStreamOutput) GetData() []byte {
 	return nil
 }
 
+// ExecStreamExit says how the command ended.
 type ExecStreamExit struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ExitCode      int32                  `protobuf:"varint,1,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Exit code of the command.
+	ExitCode int32 `protobuf:"varint,1,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	// When it ended.
 	CompletedTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=completed_time,json=completedTime,proto3" json:"completed_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5147,10 +5641,14 @@ func (x *ExecStreamExit) GetCompletedTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// ExecStreamError says that the stream failed. No exit code follows.
 type ExecStreamError struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Message       string                 `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
-	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Text for people.
+	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	// Short code. STREAM_BACKPRESSURE: the reader was too slow and output is lost.
+	// STREAM_TRUNCATED: the command ended and output was lost on the way. Others are plain failures.
+	Code          string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5199,18 +5697,32 @@ func (x *ExecStreamError) GetCode() string {
 	return ""
 }
 
+// StreamLogsRequest is the input of StreamLogs.
+//
+// A stream is resumed by sending the session and offset last seen. That needs follow; tail_lines,
+// since_time and timestamps must be left out, and the format of the first stream goes on.
 type StreamLogsRequest struct {
-	state              protoimpl.MessageState `protogen:"open.v1"`
-	SandboxId          string                 `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
-	Follow             bool                   `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
-	TailLines          int32                  `protobuf:"varint,3,opt,name=tail_lines,json=tailLines,proto3" json:"tail_lines,omitempty"`
-	SinceTime          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since_time,json=sinceTime,proto3" json:"since_time,omitempty"`
-	Container          string                 `protobuf:"bytes,5,opt,name=container,proto3" json:"container,omitempty"`
-	Timestamps         bool                   `protobuf:"varint,6,opt,name=timestamps,proto3" json:"timestamps,omitempty"`
-	ResumeLogSessionId string                 `protobuf:"bytes,7,opt,name=resume_log_session_id,json=resumeLogSessionId,proto3" json:"resume_log_session_id,omitempty"`
-	ResumeLogOffset    uint64                 `protobuf:"varint,8,opt,name=resume_log_offset,json=resumeLogOffset,proto3" json:"resume_log_offset,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	SandboxId string `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
+	// Waits for new output. Without it the stream presumably ends after what there is.
+	Follow bool `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
+	// Begins with this many last lines. 0 presumably means all.
+	TailLines int32 `protobuf:"varint,3,opt,name=tail_lines,json=tailLines,proto3" json:"tail_lines,omitempty"`
+	// Begins at this time.
+	SinceTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since_time,json=sinceTime,proto3" json:"since_time,omitempty"`
+	// Container to read. Empty is the primary; an unknown one, or a platform sidecar, is rejected
+	// with CWSANDBOX_INVALID_REQUEST.
+	Container string `protobuf:"bytes,5,opt,name=container,proto3" json:"container,omitempty"`
+	// Puts an ISO 8601 time before each line, inside the data.
+	Timestamps bool `protobuf:"varint,6,opt,name=timestamps,proto3" json:"timestamps,omitempty"`
+	// Session to resume.
+	ResumeLogSessionId string `protobuf:"bytes,7,opt,name=resume_log_session_id,json=resumeLogSessionId,proto3" json:"resume_log_session_id,omitempty"`
+	// First byte that is still missing. One that the service no longer holds ends the stream with
+	// REPLAY_GAP.
+	ResumeLogOffset uint64 `protobuf:"varint,8,opt,name=resume_log_offset,json=resumeLogOffset,proto3" json:"resume_log_offset,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *StreamLogsRequest) Reset() {
@@ -5299,13 +5811,19 @@ func (x *StreamLogsRequest) GetResumeLogOffset() uint64 {
 	return 0
 }
 
+// LogEntry is a piece of a log.
 type LogEntry struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
-	Timestamp     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
-	LogSessionId  string                 `protobuf:"bytes,3,opt,name=log_session_id,json=logSessionId,proto3" json:"log_session_id,omitempty"`
-	NextLogOffset uint64                 `protobuf:"varint,4,opt,name=next_log_offset,json=nextLogOffset,proto3" json:"next_log_offset,omitempty"`
-	Error         *LogStreamError        `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Bytes of the log, cut anywhere and not at lines.
+	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// When they were written.
+	Timestamp *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	// Session to name when this stream is resumed.
+	LogSessionId string `protobuf:"bytes,3,opt,name=log_session_id,json=logSessionId,proto3" json:"log_session_id,omitempty"`
+	// Offset to name when this stream is resumed: that of the byte after this entry.
+	NextLogOffset uint64 `protobuf:"varint,4,opt,name=next_log_offset,json=nextLogOffset,proto3" json:"next_log_offset,omitempty"`
+	// Set on the last entry of a stream that failed; the call then ends with OK.
+	Error         *LogStreamError `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5375,10 +5893,16 @@ func (x *LogEntry) GetError() *LogStreamError {
 	return nil
 }
 
+// LogStreamError says why a log stream ended early.
 type LogStreamError struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Message       string                 `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
-	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Text for people.
+	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	// Short code. STREAM_INTERRUPTED: resume, the session is still there. SESSION_NOT_FOUND,
+	// REPLAY_GAP, RUNNER_UNAVAILABLE, RUNNER_DRAINING: begin again without the session.
+	// INVALID_RESUME_OFFSET, STREAM_TRUNCATED, SANDBOX_NOT_FOUND, PERMISSION_DENIED and all others:
+	// final.
+	Code          string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5427,12 +5951,18 @@ func (x *LogStreamError) GetCode() string {
 	return ""
 }
 
+// WriteFileRequest is the input of WriteFile.
 type WriteFileRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SandboxId     string                 `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
-	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	Content       []byte                 `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
-	Container     string                 `protobuf:"bytes,4,opt,name=container,proto3" json:"container,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	SandboxId string `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
+	// Required. Path of the file in the container.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// The new content. Empty makes an empty file.
+	Content []byte `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
+	// Container to write in. Empty is the primary; an unknown one, or a platform sidecar, is rejected
+	// with CWSANDBOX_INVALID_REQUEST.
+	Container     string `protobuf:"bytes,4,opt,name=container,proto3" json:"container,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5495,6 +6025,7 @@ func (x *WriteFileRequest) GetContainer() string {
 	return ""
 }
 
+// WriteFileResponse is empty.
 type WriteFileResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -5531,11 +6062,16 @@ func (*WriteFileResponse) Descriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_sandbox_proto_rawDescGZIP(), []int{58}
 }
 
+// ReadFileRequest is the input of ReadFile.
 type ReadFileRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SandboxId     string                 `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
-	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	Container     string                 `protobuf:"bytes,3,opt,name=container,proto3" json:"container,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	SandboxId string `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
+	// Required. Path of the file in the container.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// Container to read in. Empty is the primary; an unknown one, or a platform sidecar, is rejected
+	// with CWSANDBOX_INVALID_REQUEST.
+	Container     string `protobuf:"bytes,3,opt,name=container,proto3" json:"container,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5591,9 +6127,11 @@ func (x *ReadFileRequest) GetContainer() string {
 	return ""
 }
 
+// ReadFileResponse is the content of a file.
 type ReadFileResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Content       []byte                 `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All of it.
+	Content       []byte `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5635,22 +6173,36 @@ func (x *ReadFileResponse) GetContent() []byte {
 	return nil
 }
 
+// FileSystemSnapshot is the record of one archived scratch volume. It is restored by
+// ScratchVolume.restore_from_snapshot_id and in no other way.
 type FileSystemSnapshot struct {
-	state                protoimpl.MessageState `protogen:"open.v1"`
-	FileSystemSnapshotId string                 `protobuf:"bytes,1,opt,name=file_system_snapshot_id,json=fileSystemSnapshotId,proto3" json:"file_system_snapshot_id,omitempty"`
-	State                SnapshotState          `protobuf:"varint,2,opt,name=state,proto3,enum=coreweave.sandbox.v1.SnapshotState" json:"state,omitempty"`
-	StateReason          string                 `protobuf:"bytes,3,opt,name=state_reason,json=stateReason,proto3" json:"state_reason,omitempty"`
-	SizeBytes            int64                  `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
-	SourceSandboxId      string                 `protobuf:"bytes,5,opt,name=source_sandbox_id,json=sourceSandboxId,proto3" json:"source_sandbox_id,omitempty"`
-	Trigger              SnapshotTrigger        `protobuf:"varint,6,opt,name=trigger,proto3,enum=coreweave.sandbox.v1.SnapshotTrigger" json:"trigger,omitempty"`
-	CreateTime           *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	CompleteTime         *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=complete_time,json=completeTime,proto3" json:"complete_time,omitempty"`
-	SourceVolumeName     string                 `protobuf:"bytes,9,opt,name=source_volume_name,json=sourceVolumeName,proto3" json:"source_volume_name,omitempty"`
-	ObjectBucket         string                 `protobuf:"bytes,10,opt,name=object_bucket,json=objectBucket,proto3" json:"object_bucket,omitempty"`
-	UpdatedAt            *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
-	RequestId            string                 `protobuf:"bytes,12,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identifier, assigned by the service.
+	FileSystemSnapshotId string `protobuf:"bytes,1,opt,name=file_system_snapshot_id,json=fileSystemSnapshotId,proto3" json:"file_system_snapshot_id,omitempty"`
+	// How far it is.
+	State SnapshotState `protobuf:"varint,2,opt,name=state,proto3,enum=coreweave.sandbox.v1.SnapshotState" json:"state,omitempty"`
+	// Text for people about the state, such as why it failed.
+	StateReason string `protobuf:"bytes,3,opt,name=state_reason,json=stateReason,proto3" json:"state_reason,omitempty"`
+	// Size of the archive in bytes.
+	SizeBytes int64 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// Sandbox that the data came from.
+	SourceSandboxId string `protobuf:"bytes,5,opt,name=source_sandbox_id,json=sourceSandboxId,proto3" json:"source_sandbox_id,omitempty"`
+	// What caused it.
+	Trigger SnapshotTrigger `protobuf:"varint,6,opt,name=trigger,proto3,enum=coreweave.sandbox.v1.SnapshotTrigger" json:"trigger,omitempty"`
+	// When it was begun.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it was ready.
+	CompleteTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=complete_time,json=completeTime,proto3" json:"complete_time,omitempty"`
+	// Scratch volume that the data came from.
+	SourceVolumeName string `protobuf:"bytes,9,opt,name=source_volume_name,json=sourceVolumeName,proto3" json:"source_volume_name,omitempty"`
+	// Bucket that holds the archive.
+	ObjectBucket string `protobuf:"bytes,10,opt,name=object_bucket,json=objectBucket,proto3" json:"object_bucket,omitempty"`
+	// When the record last changed.
+	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	// Idempotency token of the request that made it.
+	RequestId     string `protobuf:"bytes,12,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FileSystemSnapshot) Reset() {
@@ -5767,11 +6319,17 @@ func (x *FileSystemSnapshot) GetRequestId() string {
 	return ""
 }
 
+// CreateFileSystemSnapshotRequest is the input of CreateFileSystemSnapshot.
 type CreateFileSystemSnapshotRequest struct {
-	state             protoimpl.MessageState `protogen:"open.v1"`
-	SandboxId         string                 `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
-	RequestId         string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	ScratchVolumeName string                 `protobuf:"bytes,3,opt,name=scratch_volume_name,json=scratchVolumeName,proto3" json:"scratch_volume_name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. The sandbox must be running.
+	SandboxId string `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
+	// Idempotency token, at most 128 bytes of UTF-8. Without one a repeated request may make a second
+	// snapshot.
+	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Volume to archive. Required unless there is only one scratch volume. A registered volume is
+	// rejected with CWSANDBOX_VOLUME_NOT_SNAPSHOTTABLE.
+	ScratchVolumeName string `protobuf:"bytes,3,opt,name=scratch_volume_name,json=scratchVolumeName,proto3" json:"scratch_volume_name,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -5827,9 +6385,11 @@ func (x *CreateFileSystemSnapshotRequest) GetScratchVolumeName() string {
 	return ""
 }
 
+// GetFileSystemSnapshotRequest is the input of GetFileSystemSnapshot.
 type GetFileSystemSnapshotRequest struct {
-	state                protoimpl.MessageState `protogen:"open.v1"`
-	FileSystemSnapshotId string                 `protobuf:"bytes,1,opt,name=file_system_snapshot_id,json=fileSystemSnapshotId,proto3" json:"file_system_snapshot_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	FileSystemSnapshotId string `protobuf:"bytes,1,opt,name=file_system_snapshot_id,json=fileSystemSnapshotId,proto3" json:"file_system_snapshot_id,omitempty"`
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
@@ -5871,11 +6431,15 @@ func (x *GetFileSystemSnapshotRequest) GetFileSystemSnapshotId() string {
 	return ""
 }
 
+// ListFileSystemSnapshotsRequest is the input of ListFileSystemSnapshots.
 type ListFileSystemSnapshotsRequest struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	PageSize        int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken       string                 `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	SourceSandboxId string                 `protobuf:"bytes,3,opt,name=source_sandbox_id,json=sourceSandboxId,proto3" json:"source_sandbox_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Snapshots per page. 0 is the service's choice.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before. Empty begins at the first page.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only snapshots of this sandbox. Empty filters nothing.
+	SourceSandboxId string `protobuf:"bytes,3,opt,name=source_sandbox_id,json=sourceSandboxId,proto3" json:"source_sandbox_id,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -5931,12 +6495,15 @@ func (x *ListFileSystemSnapshotsRequest) GetSourceSandboxId() string {
 	return ""
 }
 
+// ListFileSystemSnapshotsResponse is one page of snapshots.
 type ListFileSystemSnapshotsResponse struct {
-	state               protoimpl.MessageState `protogen:"open.v1"`
-	FileSystemSnapshots []*FileSystemSnapshot  `protobuf:"bytes,1,rep,name=file_system_snapshots,json=fileSystemSnapshots,proto3" json:"file_system_snapshots,omitempty"`
-	NextPageToken       string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Records of the page.
+	FileSystemSnapshots []*FileSystemSnapshot `protobuf:"bytes,1,rep,name=file_system_snapshots,json=fileSystemSnapshots,proto3" json:"file_system_snapshots,omitempty"`
+	// Token of the next page. Empty on the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListFileSystemSnapshotsResponse) Reset() {
@@ -5983,12 +6550,15 @@ func (x *ListFileSystemSnapshotsResponse) GetNextPageToken() string {
 	return ""
 }
 
+// DeleteFileSystemSnapshotRequest is the input of DeleteFileSystemSnapshot.
 type DeleteFileSystemSnapshotRequest struct {
-	state                protoimpl.MessageState `protogen:"open.v1"`
-	FileSystemSnapshotId string                 `protobuf:"bytes,1,opt,name=file_system_snapshot_id,json=fileSystemSnapshotId,proto3" json:"file_system_snapshot_id,omitempty"`
-	AllowMissing         bool                   `protobuf:"varint,2,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	FileSystemSnapshotId string `protobuf:"bytes,1,opt,name=file_system_snapshot_id,json=fileSystemSnapshotId,proto3" json:"file_system_snapshot_id,omitempty"`
+	// Turns a missing snapshot into success.
+	AllowMissing  bool `protobuf:"varint,2,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteFileSystemSnapshotRequest) Reset() {
@@ -6035,10 +6605,15 @@ func (x *DeleteFileSystemSnapshotRequest) GetAllowMissing() bool {
 	return false
 }
 
+// ConnectSandboxRequest is the input of ConnectSandbox.
 type ConnectSandboxRequest struct {
-	state                protoimpl.MessageState  `protogen:"open.v1"`
-	SandboxId            string                  `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
-	CsrDer               []byte                  `protobuf:"bytes,2,opt,name=csr_der,json=csrDer,proto3" json:"csr_der,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. The sandbox must be running.
+	SandboxId string `protobuf:"bytes,1,opt,name=sandbox_id,json=sandboxId,proto3" json:"sandbox_id,omitempty"`
+	// Required. PKCS #10 certificate request in DER. Its signature must prove possession of the key.
+	// Of the rest only the public key counts: the service chooses subject, extensions and lifetime.
+	CsrDer []byte `protobuf:"bytes,2,opt,name=csr_der,json=csrDer,proto3" json:"csr_der,omitempty"`
+	// Required. What the certificate shall allow; at least one.
 	RequestedPermissions []SandboxDataPermission `protobuf:"varint,3,rep,packed,name=requested_permissions,json=requestedPermissions,proto3,enum=coreweave.sandbox.v1.SandboxDataPermission" json:"requested_permissions,omitempty"`
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
@@ -6095,18 +6670,28 @@ func (x *ConnectSandboxRequest) GetRequestedPermissions() []SandboxDataPermissio
 	return nil
 }
 
+// SandboxConnection is what a client needs to reach the runner of a sandbox directly. No other
+// credential is ever sent there.
 type SandboxConnection struct {
-	state                     protoimpl.MessageState  `protogen:"open.v1"`
-	EndpointUri               string                  `protobuf:"bytes,1,opt,name=endpoint_uri,json=endpointUri,proto3" json:"endpoint_uri,omitempty"`
-	ClientCertificateChainPem []byte                  `protobuf:"bytes,2,opt,name=client_certificate_chain_pem,json=clientCertificateChainPem,proto3" json:"client_certificate_chain_pem,omitempty"`
-	ServerCaBundlePem         []byte                  `protobuf:"bytes,3,opt,name=server_ca_bundle_pem,json=serverCaBundlePem,proto3" json:"server_ca_bundle_pem,omitempty"`
-	ExpiresAt                 *timestamppb.Timestamp  `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
-	EndpointId                string                  `protobuf:"bytes,5,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
-	Transport                 SandboxDataTransport    `protobuf:"varint,6,opt,name=transport,proto3,enum=coreweave.sandbox.v1.SandboxDataTransport" json:"transport,omitempty"`
-	Protocol                  SandboxDataProtocol     `protobuf:"varint,7,opt,name=protocol,proto3,enum=coreweave.sandbox.v1.SandboxDataProtocol" json:"protocol,omitempty"`
-	GrantedPermissions        []SandboxDataPermission `protobuf:"varint,8,rep,packed,name=granted_permissions,json=grantedPermissions,proto3,enum=coreweave.sandbox.v1.SandboxDataPermission" json:"granted_permissions,omitempty"`
-	unknownFields             protoimpl.UnknownFields
-	sizeCache                 protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absolute https URI of the runner's endpoint.
+	EndpointUri string `protobuf:"bytes,1,opt,name=endpoint_uri,json=endpointUri,proto3" json:"endpoint_uri,omitempty"`
+	// Client certificate and its chain in PEM, leaf first.
+	ClientCertificateChainPem []byte `protobuf:"bytes,2,opt,name=client_certificate_chain_pem,json=clientCertificateChainPem,proto3" json:"client_certificate_chain_pem,omitempty"`
+	// Certificates to check the server with, in PEM. Empty means the system's.
+	ServerCaBundlePem []byte `protobuf:"bytes,3,opt,name=server_ca_bundle_pem,json=serverCaBundlePem,proto3" json:"server_ca_bundle_pem,omitempty"`
+	// End of the certificate, and of every connection made with it.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Identity of the endpoint, opaque and stable, fit as a key of a cache.
+	EndpointId string `protobuf:"bytes,5,opt,name=endpoint_id,json=endpointId,proto3" json:"endpoint_id,omitempty"`
+	// How the endpoint is reached.
+	Transport SandboxDataTransport `protobuf:"varint,6,opt,name=transport,proto3,enum=coreweave.sandbox.v1.SandboxDataTransport" json:"transport,omitempty"`
+	// What is spoken there.
+	Protocol SandboxDataProtocol `protobuf:"varint,7,opt,name=protocol,proto3,enum=coreweave.sandbox.v1.SandboxDataProtocol" json:"protocol,omitempty"`
+	// What the certificate allows: of what was requested, what the caller may have.
+	GrantedPermissions []SandboxDataPermission `protobuf:"varint,8,rep,packed,name=granted_permissions,json=grantedPermissions,proto3,enum=coreweave.sandbox.v1.SandboxDataPermission" json:"granted_permissions,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *SandboxConnection) Reset() {

@@ -29,11 +29,24 @@ const (
 // SandboxDataPlaneServiceClient is the client API for SandboxDataPlaneService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// SandboxDataPlaneService is served by the runner of a sandbox, at the endpoint that
+// SandboxService.ConnectSandbox hands out. Messages and meaning are those of SandboxService. The
+// client certificate says who calls, for which sandbox and what is allowed; no token is sent.
 type SandboxDataPlaneServiceClient interface {
+	// Exec runs one command; see SandboxService.Exec. Needs SANDBOX_DATA_PERMISSION_EXEC.
 	Exec(ctx context.Context, in *ExecRequest, opts ...grpc.CallOption) (*ExecResponse, error)
+	// StreamExec runs one command with live input and output; see SandboxService.StreamExec. Needs
+	// SANDBOX_DATA_PERMISSION_STREAM_EXEC.
 	StreamExec(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ExecStreamRequest, ExecStreamResponse], error)
+	// StreamLogs streams the output of a main process; see SandboxService.StreamLogs. Needs
+	// SANDBOX_DATA_PERMISSION_STREAM_LOGS.
 	StreamLogs(ctx context.Context, in *StreamLogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LogEntry], error)
+	// WriteFile creates or replaces a file; see SandboxService.WriteFile. Needs
+	// SANDBOX_DATA_PERMISSION_WRITE_FILE.
 	WriteFile(ctx context.Context, in *WriteFileRequest, opts ...grpc.CallOption) (*WriteFileResponse, error)
+	// ReadFile returns a file; see SandboxService.ReadFile. Needs
+	// SANDBOX_DATA_PERMISSION_READ_FILE.
 	ReadFile(ctx context.Context, in *ReadFileRequest, opts ...grpc.CallOption) (*ReadFileResponse, error)
 }
 
@@ -110,11 +123,24 @@ func (c *sandboxDataPlaneServiceClient) ReadFile(ctx context.Context, in *ReadFi
 // SandboxDataPlaneServiceServer is the server API for SandboxDataPlaneService service.
 // All implementations must embed UnimplementedSandboxDataPlaneServiceServer
 // for forward compatibility.
+//
+// SandboxDataPlaneService is served by the runner of a sandbox, at the endpoint that
+// SandboxService.ConnectSandbox hands out. Messages and meaning are those of SandboxService. The
+// client certificate says who calls, for which sandbox and what is allowed; no token is sent.
 type SandboxDataPlaneServiceServer interface {
+	// Exec runs one command; see SandboxService.Exec. Needs SANDBOX_DATA_PERMISSION_EXEC.
 	Exec(context.Context, *ExecRequest) (*ExecResponse, error)
+	// StreamExec runs one command with live input and output; see SandboxService.StreamExec. Needs
+	// SANDBOX_DATA_PERMISSION_STREAM_EXEC.
 	StreamExec(grpc.BidiStreamingServer[ExecStreamRequest, ExecStreamResponse]) error
+	// StreamLogs streams the output of a main process; see SandboxService.StreamLogs. Needs
+	// SANDBOX_DATA_PERMISSION_STREAM_LOGS.
 	StreamLogs(*StreamLogsRequest, grpc.ServerStreamingServer[LogEntry]) error
+	// WriteFile creates or replaces a file; see SandboxService.WriteFile. Needs
+	// SANDBOX_DATA_PERMISSION_WRITE_FILE.
 	WriteFile(context.Context, *WriteFileRequest) (*WriteFileResponse, error)
+	// ReadFile returns a file; see SandboxService.ReadFile. Needs
+	// SANDBOX_DATA_PERMISSION_READ_FILE.
 	ReadFile(context.Context, *ReadFileRequest) (*ReadFileResponse, error)
 	mustEmbedUnimplementedSandboxDataPlaneServiceServer()
 }

@@ -4,6 +4,8 @@
 // - protoc             (unknown)
 // source: coreweave/sandbox/v1/sandbox.proto
 
+// What holds for the whole contract (errors, presence, idempotency, paging) is said in doc.go.
+
 package sandboxv1
 
 import (
@@ -41,23 +43,76 @@ const (
 // SandboxServiceClient is the client API for SandboxService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// SandboxService creates, watches and ends sandboxes and works inside running ones. A caller sees
+// its own sandboxes; one with the admin action sees those of its whole organization.
 type SandboxServiceClient interface {
+	// CreateSandbox starts a sandbox from a complete spec and returns at once, usually in
+	// STATE_CREATING; GetSandbox tells when it runs. Only sandbox.spec and sandbox.display_name are
+	// read from the request. A spec that breaks a rule or the runner's policy is rejected, mostly
+	// with INVALID_ARGUMENT and CWSANDBOX_INVALID_REQUEST. A placement that fails now may succeed
+	// later, because runners come and go: that answer is retryable.
 	CreateSandbox(ctx context.Context, in *CreateSandboxRequest, opts ...grpc.CallOption) (*Sandbox, error)
+	// CreateSandboxFromTemplate starts a sandbox from a template of the organization with a sparse
+	// set of overrides laid over it. What results is checked as CreateSandbox checks a spec: there
+	// must be a container, and each needs an image. The sandbox keeps the resolved spec, so later
+	// edits of the template, or its deletion, do not touch it.
 	CreateSandboxFromTemplate(ctx context.Context, in *CreateSandboxFromTemplateRequest, opts ...grpc.CallOption) (*Sandbox, error)
+	// CreateSandboxFromFile starts one sandbox with several containers from an uploaded document,
+	// such as a Compose file. Volumes, published services, the instance type and the runtime class
+	// cannot be said here; a caller that needs them translates the document and uses CreateSandbox.
+	// The translation is not a complete Compose: images are pulled and not built, and services find
+	// each other on localhost, because the containers of a sandbox have one network. While the images
+	// are fetched the sandbox can be in STATE_PREPARING and without a spec.
 	CreateSandboxFromFile(ctx context.Context, in *CreateSandboxFromFileRequest, opts ...grpc.CallOption) (*Sandbox, error)
+	// GetSandbox returns a sandbox as it is now. One that does not exist and one that the caller may
+	// not see are the same NOT_FOUND, CWSANDBOX_SANDBOX_NOT_FOUND.
 	GetSandbox(ctx context.Context, in *GetSandboxRequest, opts ...grpc.CallOption) (*Sandbox, error)
+	// ListSandboxes returns the sandboxes that the caller can see and that pass every filter given.
 	ListSandboxes(ctx context.Context, in *ListSandboxesRequest, opts ...grpc.CallOption) (*ListSandboxesResponse, error)
+	// DeleteSandbox terminates a sandbox, on request after a grace period and a last snapshot of its
+	// scratch volumes. It answers when termination has been accepted. Neither termination nor the
+	// snapshots wait for each other to succeed; who must be certain of a snapshot takes it with
+	// CreateFileSystemSnapshot, waits until it is ready, and deletes then.
 	DeleteSandbox(ctx context.Context, in *DeleteSandboxRequest, opts ...grpc.CallOption) (*DeleteSandboxResponse, error)
+	// PurgeSandboxes terminates every active sandbox in the caller's scope that matches, or counts
+	// them. It does what it can: a call that fails halfway may have ended some of them already and
+	// does not say which. The same call should be made again then.
 	PurgeSandboxes(ctx context.Context, in *PurgeSandboxesRequest, opts ...grpc.CallOption) (*PurgeSandboxesResponse, error)
+	// ConnectSandbox issues a short-lived client certificate for SandboxDataPlaneService on the
+	// runner of one sandbox. It needs a running sandbox on a runner that offers an endpoint.
 	ConnectSandbox(ctx context.Context, in *ConnectSandboxRequest, opts ...grpc.CallOption) (*SandboxConnection, error)
+	// Exec runs one command and answers with its buffered output when it has ended. There is no
+	// input, working directory, user or timeout: a shell wrapper or the call's deadline stands in,
+	// and StreamExec is for commands that talk or talk much. An exit code other than 0 is an
+	// ordinary answer.
 	Exec(ctx context.Context, in *ExecRequest, opts ...grpc.CallOption) (*ExecResponse, error)
+	// StreamExec runs one command with live input and output. The caller sends init first, and then
+	// any stdin, resize and close frames. The service answers with ready, any number of output
+	// frames, and exactly one last frame, exit or error, after which the call ends with OK. A stream
+	// that ends without that last frame has failed. The command outlives the end of the requests, and
+	// a broken stream cannot be resumed.
 	StreamExec(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ExecStreamRequest, ExecStreamResponse], error)
+	// StreamLogs streams the output of a container's main process. A sandbox that is terminating or
+	// has ended is rejected with CWSANDBOX_SANDBOX_NOT_RUNNING: its logs must be read before.
 	StreamLogs(ctx context.Context, in *StreamLogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LogEntry], error)
+	// WriteFile creates a file or replaces its content, in one message. Content above the service's
+	// cap for one file (32 MiB as far as is known) is rejected as a whole with
+	// CWSANDBOX_FILE_TOO_LARGE, whose metadata may hold the cap as max_size_bytes.
 	WriteFile(ctx context.Context, in *WriteFileRequest, opts ...grpc.CallOption) (*WriteFileResponse, error)
+	// ReadFile returns the whole content of a file, in one message. The cap of WriteFile applies.
 	ReadFile(ctx context.Context, in *ReadFileRequest, opts ...grpc.CallOption) (*ReadFileResponse, error)
+	// CreateFileSystemSnapshot begins to archive one scratch volume of a running sandbox to object
+	// storage and returns the record in SNAPSHOT_STATE_CREATING; GetFileSystemSnapshot tells when it
+	// is ready. Root file systems and registered volumes are never archived.
 	CreateFileSystemSnapshot(ctx context.Context, in *CreateFileSystemSnapshotRequest, opts ...grpc.CallOption) (*FileSystemSnapshot, error)
+	// GetFileSystemSnapshot returns the record of a snapshot, or NOT_FOUND with
+	// CWSANDBOX_FSS_NOT_FOUND.
 	GetFileSystemSnapshot(ctx context.Context, in *GetFileSystemSnapshotRequest, opts ...grpc.CallOption) (*FileSystemSnapshot, error)
+	// ListFileSystemSnapshots returns the snapshots that the caller can see, a page at a time.
 	ListFileSystemSnapshots(ctx context.Context, in *ListFileSystemSnapshotsRequest, opts ...grpc.CallOption) (*ListFileSystemSnapshotsResponse, error)
+	// DeleteFileSystemSnapshot removes a snapshot and returns its record, presumably in
+	// SNAPSHOT_STATE_DELETING. Sandboxes that were restored from it keep their data.
 	DeleteFileSystemSnapshot(ctx context.Context, in *DeleteFileSystemSnapshotRequest, opts ...grpc.CallOption) (*FileSystemSnapshot, error)
 }
 
@@ -254,23 +309,76 @@ func (c *sandboxServiceClient) DeleteFileSystemSnapshot(ctx context.Context, in 
 // SandboxServiceServer is the server API for SandboxService service.
 // All implementations must embed UnimplementedSandboxServiceServer
 // for forward compatibility.
+//
+// SandboxService creates, watches and ends sandboxes and works inside running ones. A caller sees
+// its own sandboxes; one with the admin action sees those of its whole organization.
 type SandboxServiceServer interface {
+	// CreateSandbox starts a sandbox from a complete spec and returns at once, usually in
+	// STATE_CREATING; GetSandbox tells when it runs. Only sandbox.spec and sandbox.display_name are
+	// read from the request. A spec that breaks a rule or the runner's policy is rejected, mostly
+	// with INVALID_ARGUMENT and CWSANDBOX_INVALID_REQUEST. A placement that fails now may succeed
+	// later, because runners come and go: that answer is retryable.
 	CreateSandbox(context.Context, *CreateSandboxRequest) (*Sandbox, error)
+	// CreateSandboxFromTemplate starts a sandbox from a template of the organization with a sparse
+	// set of overrides laid over it. What results is checked as CreateSandbox checks a spec: there
+	// must be a container, and each needs an image. The sandbox keeps the resolved spec, so later
+	// edits of the template, or its deletion, do not touch it.
 	CreateSandboxFromTemplate(context.Context, *CreateSandboxFromTemplateRequest) (*Sandbox, error)
+	// CreateSandboxFromFile starts one sandbox with several containers from an uploaded document,
+	// such as a Compose file. Volumes, published services, the instance type and the runtime class
+	// cannot be said here; a caller that needs them translates the document and uses CreateSandbox.
+	// The translation is not a complete Compose: images are pulled and not built, and services find
+	// each other on localhost, because the containers of a sandbox have one network. While the images
+	// are fetched the sandbox can be in STATE_PREPARING and without a spec.
 	CreateSandboxFromFile(context.Context, *CreateSandboxFromFileRequest) (*Sandbox, error)
+	// GetSandbox returns a sandbox as it is now. One that does not exist and one that the caller may
+	// not see are the same NOT_FOUND, CWSANDBOX_SANDBOX_NOT_FOUND.
 	GetSandbox(context.Context, *GetSandboxRequest) (*Sandbox, error)
+	// ListSandboxes returns the sandboxes that the caller can see and that pass every filter given.
 	ListSandboxes(context.Context, *ListSandboxesRequest) (*ListSandboxesResponse, error)
+	// DeleteSandbox terminates a sandbox, on request after a grace period and a last snapshot of its
+	// scratch volumes. It answers when termination has been accepted. Neither termination nor the
+	// snapshots wait for each other to succeed; who must be certain of a snapshot takes it with
+	// CreateFileSystemSnapshot, waits until it is ready, and deletes then.
 	DeleteSandbox(context.Context, *DeleteSandboxRequest) (*DeleteSandboxResponse, error)
+	// PurgeSandboxes terminates every active sandbox in the caller's scope that matches, or counts
+	// them. It does what it can: a call that fails halfway may have ended some of them already and
+	// does not say which. The same call should be made again then.
 	PurgeSandboxes(context.Context, *PurgeSandboxesRequest) (*PurgeSandboxesResponse, error)
+	// ConnectSandbox issues a short-lived client certificate for SandboxDataPlaneService on the
+	// runner of one sandbox. It needs a running sandbox on a runner that offers an endpoint.
 	ConnectSandbox(context.Context, *ConnectSandboxRequest) (*SandboxConnection, error)
+	// Exec runs one command and answers with its buffered output when it has ended. There is no
+	// input, working directory, user or timeout: a shell wrapper or the call's deadline stands in,
+	// and StreamExec is for commands that talk or talk much. An exit code other than 0 is an
+	// ordinary answer.
 	Exec(context.Context, *ExecRequest) (*ExecResponse, error)
+	// StreamExec runs one command with live input and output. The caller sends init first, and then
+	// any stdin, resize and close frames. The service answers with ready, any number of output
+	// frames, and exactly one last frame, exit or error, after which the call ends with OK. A stream
+	// that ends without that last frame has failed. The command outlives the end of the requests, and
+	// a broken stream cannot be resumed.
 	StreamExec(grpc.BidiStreamingServer[ExecStreamRequest, ExecStreamResponse]) error
+	// StreamLogs streams the output of a container's main process. A sandbox that is terminating or
+	// has ended is rejected with CWSANDBOX_SANDBOX_NOT_RUNNING: its logs must be read before.
 	StreamLogs(*StreamLogsRequest, grpc.ServerStreamingServer[LogEntry]) error
+	// WriteFile creates a file or replaces its content, in one message. Content above the service's
+	// cap for one file (32 MiB as far as is known) is rejected as a whole with
+	// CWSANDBOX_FILE_TOO_LARGE, whose metadata may hold the cap as max_size_bytes.
 	WriteFile(context.Context, *WriteFileRequest) (*WriteFileResponse, error)
+	// ReadFile returns the whole content of a file, in one message. The cap of WriteFile applies.
 	ReadFile(context.Context, *ReadFileRequest) (*ReadFileResponse, error)
+	// CreateFileSystemSnapshot begins to archive one scratch volume of a running sandbox to object
+	// storage and returns the record in SNAPSHOT_STATE_CREATING; GetFileSystemSnapshot tells when it
+	// is ready. Root file systems and registered volumes are never archived.
 	CreateFileSystemSnapshot(context.Context, *CreateFileSystemSnapshotRequest) (*FileSystemSnapshot, error)
+	// GetFileSystemSnapshot returns the record of a snapshot, or NOT_FOUND with
+	// CWSANDBOX_FSS_NOT_FOUND.
 	GetFileSystemSnapshot(context.Context, *GetFileSystemSnapshotRequest) (*FileSystemSnapshot, error)
+	// ListFileSystemSnapshots returns the snapshots that the caller can see, a page at a time.
 	ListFileSystemSnapshots(context.Context, *ListFileSystemSnapshotsRequest) (*ListFileSystemSnapshotsResponse, error)
+	// DeleteFileSystemSnapshot removes a snapshot and returns its record, presumably in
+	// SNAPSHOT_STATE_DELETING. Sandboxes that were restored from it keep their data.
 	DeleteFileSystemSnapshot(context.Context, *DeleteFileSystemSnapshotRequest) (*FileSystemSnapshot, error)
 	mustEmbedUnimplementedSandboxServiceServer()
 }

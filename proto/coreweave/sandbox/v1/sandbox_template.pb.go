@@ -25,21 +25,35 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// SandboxTemplate is a stored description of a sandbox. The caller sets display_name, spec and
+// attachments; the service sets the rest.
 type SandboxTemplate struct {
-	state             protoimpl.MessageState `protogen:"open.v1"`
-	SandboxTemplateId string                 `protobuf:"bytes,1,opt,name=sandbox_template_id,json=sandboxTemplateId,proto3" json:"sandbox_template_id,omitempty"`
-	DisplayName       string                 `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	Spec              *PartialSandboxSpec    `protobuf:"bytes,3,opt,name=spec,proto3" json:"spec,omitempty"`
-	Revision          int64                  `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
-	CreateTime        *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	UpdateTime        *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	DeleteTime        *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=delete_time,json=deleteTime,proto3" json:"delete_time,omitempty"`
-	CreateUserId      string                 `protobuf:"bytes,8,opt,name=create_user_id,json=createUserId,proto3" json:"create_user_id,omitempty"`
-	Deleted           bool                   `protobuf:"varint,9,opt,name=deleted,proto3" json:"deleted,omitempty"`
-	Attachments       *structpb.Struct       `protobuf:"bytes,10,opt,name=attachments,proto3" json:"attachments,omitempty"`
-	RequiresCks       bool                   `protobuf:"varint,11,opt,name=requires_cks,json=requiresCks,proto3" json:"requires_cks,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID, assigned by the service.
+	SandboxTemplateId string `protobuf:"bytes,1,opt,name=sandbox_template_id,json=sandboxTemplateId,proto3" json:"sandbox_template_id,omitempty"`
+	// Required. Name, unique in the organization.
+	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// The description. What it lacks, an override must supply.
+	Spec *PartialSandboxSpec `protobuf:"bytes,3,opt,name=spec,proto3" json:"spec,omitempty"`
+	// Rises by one with each update that succeeds.
+	Revision int64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	// When the template was made.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it was last changed.
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// When it was deleted.
+	DeleteTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=delete_time,json=deleteTime,proto3" json:"delete_time,omitempty"`
+	// User that made it.
+	CreateUserId string `protobuf:"bytes,8,opt,name=create_user_id,json=createUserId,proto3" json:"create_user_id,omitempty"`
+	// Says that it is deleted and only kept for admins.
+	Deleted bool `protobuf:"varint,9,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// Presumably further fragments of the pod, as a JSON object.
+	Attachments *structpb.Struct `protobuf:"bytes,10,opt,name=attachments,proto3" json:"attachments,omitempty"`
+	// Says that sandboxes of this template must run in the caller's own cluster, presumably because
+	// of the attachments.
+	RequiresCks   bool `protobuf:"varint,11,opt,name=requires_cks,json=requiresCks,proto3" json:"requires_cks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SandboxTemplate) Reset() {
@@ -149,12 +163,15 @@ func (x *SandboxTemplate) GetRequiresCks() bool {
 	return false
 }
 
+// CreateSandboxTemplateRequest is the input of CreateSandboxTemplate.
 type CreateSandboxTemplateRequest struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	SandboxTemplate *SandboxTemplate       `protobuf:"bytes,1,opt,name=sandbox_template,json=sandboxTemplate,proto3" json:"sandbox_template,omitempty"`
-	RequestId       string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	SandboxTemplate *SandboxTemplate `protobuf:"bytes,1,opt,name=sandbox_template,json=sandboxTemplate,proto3" json:"sandbox_template,omitempty"`
+	// Idempotency token: a repeated request returns the template that the first one made.
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateSandboxTemplateRequest) Reset() {
@@ -201,12 +218,15 @@ func (x *CreateSandboxTemplateRequest) GetRequestId() string {
 	return ""
 }
 
+// GetSandboxTemplateRequest is the input of GetSandboxTemplate.
 type GetSandboxTemplateRequest struct {
-	state             protoimpl.MessageState `protogen:"open.v1"`
-	SandboxTemplateId string                 `protobuf:"bytes,1,opt,name=sandbox_template_id,json=sandboxTemplateId,proto3" json:"sandbox_template_id,omitempty"`
-	ShowDeleted       bool                   `protobuf:"varint,2,opt,name=show_deleted,json=showDeleted,proto3" json:"show_deleted,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. UUID or display name of the template.
+	SandboxTemplateId string `protobuf:"bytes,1,opt,name=sandbox_template_id,json=sandboxTemplateId,proto3" json:"sandbox_template_id,omitempty"`
+	// Finds deleted templates too. For admins.
+	ShowDeleted   bool `protobuf:"varint,2,opt,name=show_deleted,json=showDeleted,proto3" json:"show_deleted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetSandboxTemplateRequest) Reset() {
@@ -253,11 +273,15 @@ func (x *GetSandboxTemplateRequest) GetShowDeleted() bool {
 	return false
 }
 
+// ListSandboxTemplatesRequest is the input of ListSandboxTemplates.
 type ListSandboxTemplatesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	PageSize      int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string                 `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	ShowDeleted   bool                   `protobuf:"varint,3,opt,name=show_deleted,json=showDeleted,proto3" json:"show_deleted,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Templates per page. 0 is the service's choice.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before. Empty begins at the first page.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Lists deleted templates too. For admins.
+	ShowDeleted   bool `protobuf:"varint,3,opt,name=show_deleted,json=showDeleted,proto3" json:"show_deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -313,12 +337,15 @@ func (x *ListSandboxTemplatesRequest) GetShowDeleted() bool {
 	return false
 }
 
+// ListSandboxTemplatesResponse is one page of templates.
 type ListSandboxTemplatesResponse struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	SandboxTemplates []*SandboxTemplate     `protobuf:"bytes,1,rep,name=sandbox_templates,json=sandboxTemplates,proto3" json:"sandbox_templates,omitempty"`
-	NextPageToken    string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Templates of the page.
+	SandboxTemplates []*SandboxTemplate `protobuf:"bytes,1,rep,name=sandbox_templates,json=sandboxTemplates,proto3" json:"sandbox_templates,omitempty"`
+	// Token of the next page. Empty on the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListSandboxTemplatesResponse) Reset() {
@@ -365,13 +392,17 @@ func (x *ListSandboxTemplatesResponse) GetNextPageToken() string {
 	return ""
 }
 
+// UpdateSandboxTemplateRequest is the input of UpdateSandboxTemplate.
 type UpdateSandboxTemplateRequest struct {
-	state             protoimpl.MessageState `protogen:"open.v1"`
-	SandboxTemplateId string                 `protobuf:"bytes,1,opt,name=sandbox_template_id,json=sandboxTemplateId,proto3" json:"sandbox_template_id,omitempty"`
-	SandboxTemplate   *SandboxTemplate       `protobuf:"bytes,2,opt,name=sandbox_template,json=sandboxTemplate,proto3" json:"sandbox_template,omitempty"`
-	UpdateMask        *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. UUID of the template.
+	SandboxTemplateId string `protobuf:"bytes,1,opt,name=sandbox_template_id,json=sandboxTemplateId,proto3" json:"sandbox_template_id,omitempty"`
+	// Required. The new values.
+	SandboxTemplate *SandboxTemplate `protobuf:"bytes,2,opt,name=sandbox_template,json=sandboxTemplate,proto3" json:"sandbox_template,omitempty"`
+	// Fields to change. Unset presumably changes all.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateSandboxTemplateRequest) Reset() {
@@ -425,9 +456,11 @@ func (x *UpdateSandboxTemplateRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
 	return nil
 }
 
+// DeleteSandboxTemplateRequest is the input of DeleteSandboxTemplate.
 type DeleteSandboxTemplateRequest struct {
-	state             protoimpl.MessageState `protogen:"open.v1"`
-	SandboxTemplateId string                 `protobuf:"bytes,1,opt,name=sandbox_template_id,json=sandboxTemplateId,proto3" json:"sandbox_template_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. UUID of the template.
+	SandboxTemplateId string `protobuf:"bytes,1,opt,name=sandbox_template_id,json=sandboxTemplateId,proto3" json:"sandbox_template_id,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }

@@ -30,11 +30,22 @@ const (
 // SandboxTemplateServiceClient is the client API for SandboxTemplateService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// SandboxTemplateService keeps the sandbox templates of an organization. Its users may read them;
+// changing them, and seeing deleted ones, needs the admin action. It is served by another host than
+// SandboxService.
 type SandboxTemplateServiceClient interface {
+	// CreateSandboxTemplate stores a new template.
 	CreateSandboxTemplate(ctx context.Context, in *CreateSandboxTemplateRequest, opts ...grpc.CallOption) (*SandboxTemplate, error)
+	// GetSandboxTemplate returns one template.
 	GetSandboxTemplate(ctx context.Context, in *GetSandboxTemplateRequest, opts ...grpc.CallOption) (*SandboxTemplate, error)
+	// ListSandboxTemplates returns the templates of the organization, a page at a time.
 	ListSandboxTemplates(ctx context.Context, in *ListSandboxTemplatesRequest, opts ...grpc.CallOption) (*ListSandboxTemplatesResponse, error)
+	// UpdateSandboxTemplate changes a template and raises its revision. Sandboxes made from it before
+	// stay as they are.
 	UpdateSandboxTemplate(ctx context.Context, in *UpdateSandboxTemplateRequest, opts ...grpc.CallOption) (*SandboxTemplate, error)
+	// DeleteSandboxTemplate hides a template: no sandbox can be made from it any more, those that
+	// were stay, and admins can still see it.
 	DeleteSandboxTemplate(ctx context.Context, in *DeleteSandboxTemplateRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 }
 
@@ -99,11 +110,22 @@ func (c *sandboxTemplateServiceClient) DeleteSandboxTemplate(ctx context.Context
 // SandboxTemplateServiceServer is the server API for SandboxTemplateService service.
 // All implementations must embed UnimplementedSandboxTemplateServiceServer
 // for forward compatibility.
+//
+// SandboxTemplateService keeps the sandbox templates of an organization. Its users may read them;
+// changing them, and seeing deleted ones, needs the admin action. It is served by another host than
+// SandboxService.
 type SandboxTemplateServiceServer interface {
+	// CreateSandboxTemplate stores a new template.
 	CreateSandboxTemplate(context.Context, *CreateSandboxTemplateRequest) (*SandboxTemplate, error)
+	// GetSandboxTemplate returns one template.
 	GetSandboxTemplate(context.Context, *GetSandboxTemplateRequest) (*SandboxTemplate, error)
+	// ListSandboxTemplates returns the templates of the organization, a page at a time.
 	ListSandboxTemplates(context.Context, *ListSandboxTemplatesRequest) (*ListSandboxTemplatesResponse, error)
+	// UpdateSandboxTemplate changes a template and raises its revision. Sandboxes made from it before
+	// stay as they are.
 	UpdateSandboxTemplate(context.Context, *UpdateSandboxTemplateRequest) (*SandboxTemplate, error)
+	// DeleteSandboxTemplate hides a template: no sandbox can be made from it any more, those that
+	// were stay, and admins can still see it.
 	DeleteSandboxTemplate(context.Context, *DeleteSandboxTemplateRequest) (*emptypb.Empty, error)
 	mustEmbedUnimplementedSandboxTemplateServiceServer()
 }

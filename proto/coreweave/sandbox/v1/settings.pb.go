@@ -24,11 +24,15 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// FileSystemSnapshotBucketMode says whose bucket holds snapshots.
 type FileSystemSnapshotBucketMode int32
 
 const (
-	FileSystemSnapshotBucketMode_FILE_SYSTEM_SNAPSHOT_BUCKET_MODE_UNSPECIFIED    FileSystemSnapshotBucketMode = 0
-	FileSystemSnapshotBucketMode_FILE_SYSTEM_SNAPSHOT_BUCKET_MODE_CW_MANAGED     FileSystemSnapshotBucketMode = 1
+	// Not set.
+	FileSystemSnapshotBucketMode_FILE_SYSTEM_SNAPSHOT_BUCKET_MODE_UNSPECIFIED FileSystemSnapshotBucketMode = 0
+	// The platform's.
+	FileSystemSnapshotBucketMode_FILE_SYSTEM_SNAPSHOT_BUCKET_MODE_CW_MANAGED FileSystemSnapshotBucketMode = 1
+	// The organization's own.
 	FileSystemSnapshotBucketMode_FILE_SYSTEM_SNAPSHOT_BUCKET_MODE_BRING_YOUR_OWN FileSystemSnapshotBucketMode = 2
 )
 
@@ -73,11 +77,14 @@ func (FileSystemSnapshotBucketMode) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_settings_proto_rawDescGZIP(), []int{0}
 }
 
+// SecretStoreProviderType is a kind of secret store.
 type SecretStoreProviderType int32
 
 const (
+	// Not set.
 	SecretStoreProviderType_SECRET_STORE_PROVIDER_TYPE_UNSPECIFIED SecretStoreProviderType = 0
-	SecretStoreProviderType_SECRET_STORE_PROVIDER_TYPE_WANDB       SecretStoreProviderType = 1
+	// Weights & Biases.
+	SecretStoreProviderType_SECRET_STORE_PROVIDER_TYPE_WANDB SecretStoreProviderType = 1
 )
 
 // Enum value maps for SecretStoreProviderType.
@@ -119,11 +126,15 @@ func (SecretStoreProviderType) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_settings_proto_rawDescGZIP(), []int{1}
 }
 
+// BuildStorageMode says whose storage holds build contexts.
 type BuildStorageMode int32
 
 const (
-	BuildStorageMode_BUILD_STORAGE_MODE_UNSPECIFIED    BuildStorageMode = 0
-	BuildStorageMode_BUILD_STORAGE_MODE_MANAGED        BuildStorageMode = 1
+	// Not set.
+	BuildStorageMode_BUILD_STORAGE_MODE_UNSPECIFIED BuildStorageMode = 0
+	// The platform's.
+	BuildStorageMode_BUILD_STORAGE_MODE_MANAGED BuildStorageMode = 1
+	// The organization's own.
 	BuildStorageMode_BUILD_STORAGE_MODE_CUSTOMER_OWNED BuildStorageMode = 2
 )
 
@@ -168,16 +179,24 @@ func (BuildStorageMode) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_settings_proto_rawDescGZIP(), []int{2}
 }
 
+// ObjectStorageWifConfig says how sandboxes get credentials for object storage, by workload
+// identity federation.
 type ObjectStorageWifConfig struct {
-	state          protoimpl.MessageState  `protogen:"open.v1"`
-	WifConfigId    string                  `protobuf:"bytes,1,opt,name=wif_config_id,json=wifConfigId,proto3" json:"wif_config_id,omitempty"`
-	Enabled        bool                    `protobuf:"varint,2,opt,name=enabled,proto3" json:"enabled,omitempty"`
-	AllowedBuckets []string                `protobuf:"bytes,3,rep,name=allowed_buckets,json=allowedBuckets,proto3" json:"allowed_buckets,omitempty"`
-	MaxPermission  ObjectStoragePermission `protobuf:"varint,4,opt,name=max_permission,json=maxPermission,proto3,enum=coreweave.sandbox.v1.ObjectStoragePermission" json:"max_permission,omitempty"`
-	CreateTime     *timestamppb.Timestamp  `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	UpdateTime     *timestamppb.Timestamp  `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identifier of the federation.
+	WifConfigId string `protobuf:"bytes,1,opt,name=wif_config_id,json=wifConfigId,proto3" json:"wif_config_id,omitempty"`
+	// Switches it on.
+	Enabled bool `protobuf:"varint,2,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	// Buckets that a sandbox may ask for, presumably.
+	AllowedBuckets []string `protobuf:"bytes,3,rep,name=allowed_buckets,json=allowedBuckets,proto3" json:"allowed_buckets,omitempty"`
+	// The most that a sandbox may ask for, presumably.
+	MaxPermission ObjectStoragePermission `protobuf:"varint,4,opt,name=max_permission,json=maxPermission,proto3,enum=coreweave.sandbox.v1.ObjectStoragePermission" json:"max_permission,omitempty"`
+	// When it was set up. Set by the service.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it was last changed. Set by the service.
+	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ObjectStorageWifConfig) Reset() {
@@ -252,6 +271,7 @@ func (x *ObjectStorageWifConfig) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// GetObjectStorageWifConfigRequest is the input of GetObjectStorageWifConfig.
 type GetObjectStorageWifConfigRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -288,12 +308,15 @@ func (*GetObjectStorageWifConfigRequest) Descriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_settings_proto_rawDescGZIP(), []int{1}
 }
 
+// UpdateObjectStorageWifConfigRequest is the input of UpdateObjectStorageWifConfig.
 type UpdateObjectStorageWifConfigRequest struct {
-	state                  protoimpl.MessageState  `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. The new values.
 	ObjectStorageWifConfig *ObjectStorageWifConfig `protobuf:"bytes,1,opt,name=object_storage_wif_config,json=objectStorageWifConfig,proto3" json:"object_storage_wif_config,omitempty"`
-	UpdateMask             *fieldmaskpb.FieldMask  `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
-	unknownFields          protoimpl.UnknownFields
-	sizeCache              protoimpl.SizeCache
+	// Fields to change. Unset presumably changes all.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateObjectStorageWifConfigRequest) Reset() {
@@ -340,9 +363,11 @@ func (x *UpdateObjectStorageWifConfigRequest) GetUpdateMask() *fieldmaskpb.Field
 	return nil
 }
 
+// DeleteObjectStorageWifConfigRequest is the input of DeleteObjectStorageWifConfig.
 type DeleteObjectStorageWifConfigRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	AllowMissing  bool                   `protobuf:"varint,1,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Turns a missing configuration into success.
+	AllowMissing  bool `protobuf:"varint,1,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -384,12 +409,17 @@ func (x *DeleteObjectStorageWifConfigRequest) GetAllowMissing() bool {
 	return false
 }
 
+// FileSystemSnapshotBucketConfig says which bucket holds snapshots.
 type FileSystemSnapshotBucketConfig struct {
-	state               protoimpl.MessageState       `protogen:"open.v1"`
-	BucketName          string                       `protobuf:"bytes,1,opt,name=bucket_name,json=bucketName,proto3" json:"bucket_name,omitempty"`
-	Region              string                       `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
-	Mode                FileSystemSnapshotBucketMode `protobuf:"varint,3,opt,name=mode,proto3,enum=coreweave.sandbox.v1.FileSystemSnapshotBucketMode" json:"mode,omitempty"`
-	EffectiveBucketName string                       `protobuf:"bytes,4,opt,name=effective_bucket_name,json=effectiveBucketName,proto3" json:"effective_bucket_name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Bucket of the organization. Empty goes back to the platform's.
+	BucketName string `protobuf:"bytes,1,opt,name=bucket_name,json=bucketName,proto3" json:"bucket_name,omitempty"`
+	// Region of the bucket.
+	Region string `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
+	// Whose bucket is in use. Set by the service.
+	Mode FileSystemSnapshotBucketMode `protobuf:"varint,3,opt,name=mode,proto3,enum=coreweave.sandbox.v1.FileSystemSnapshotBucketMode" json:"mode,omitempty"`
+	// Bucket that is in use. Set by the service.
+	EffectiveBucketName string `protobuf:"bytes,4,opt,name=effective_bucket_name,json=effectiveBucketName,proto3" json:"effective_bucket_name,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -452,6 +482,7 @@ func (x *FileSystemSnapshotBucketConfig) GetEffectiveBucketName() string {
 	return ""
 }
 
+// GetFileSystemSnapshotBucketConfigRequest is the input of GetFileSystemSnapshotBucketConfig.
 type GetFileSystemSnapshotBucketConfigRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -488,12 +519,15 @@ func (*GetFileSystemSnapshotBucketConfigRequest) Descriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_settings_proto_rawDescGZIP(), []int{5}
 }
 
+// UpdateFileSystemSnapshotBucketConfigRequest is the input of UpdateFileSystemSnapshotBucketConfig.
 type UpdateFileSystemSnapshotBucketConfigRequest struct {
-	state                          protoimpl.MessageState          `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. The new values.
 	FileSystemSnapshotBucketConfig *FileSystemSnapshotBucketConfig `protobuf:"bytes,1,opt,name=file_system_snapshot_bucket_config,json=fileSystemSnapshotBucketConfig,proto3" json:"file_system_snapshot_bucket_config,omitempty"`
-	UpdateMask                     *fieldmaskpb.FieldMask          `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
-	unknownFields                  protoimpl.UnknownFields
-	sizeCache                      protoimpl.SizeCache
+	// Fields to change. Unset presumably changes all.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateFileSystemSnapshotBucketConfigRequest) Reset() {
@@ -540,10 +574,13 @@ func (x *UpdateFileSystemSnapshotBucketConfigRequest) GetUpdateMask() *fieldmask
 	return nil
 }
 
+// WandBStoreConfig is a secret store at Weights & Biases.
 type WandBStoreConfig struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ApiUrl        string                 `protobuf:"bytes,1,opt,name=api_url,json=apiUrl,proto3" json:"api_url,omitempty"`
-	Team          string                 `protobuf:"bytes,2,opt,name=team,proto3" json:"team,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// URL of its API.
+	ApiUrl string `protobuf:"bytes,1,opt,name=api_url,json=apiUrl,proto3" json:"api_url,omitempty"`
+	// Team that owns the secrets.
+	Team          string `protobuf:"bytes,2,opt,name=team,proto3" json:"team,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -592,18 +629,25 @@ func (x *WandBStoreConfig) GetTeam() string {
 	return ""
 }
 
+// SecretStore is a place that secrets are read from. Numbers 5 to 9 are unused.
 type SecretStore struct {
-	state        protoimpl.MessageState  `protogen:"open.v1"`
-	Name         string                  `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name, unique in the organization, by which specs and the calls here refer to the store.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Kind of store.
 	ProviderType SecretStoreProviderType `protobuf:"varint,2,opt,name=provider_type,json=providerType,proto3,enum=coreweave.sandbox.v1.SecretStoreProviderType" json:"provider_type,omitempty"`
+	// Details for the kind of store.
+	//
 	// Types that are valid to be assigned to ProviderConfig:
 	//
 	//	*SecretStore_Wandb
 	ProviderConfig isSecretStore_ProviderConfig `protobuf_oneof:"provider_config"`
-	CreateTime     *timestamppb.Timestamp       `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	UpdateTime     *timestamppb.Timestamp       `protobuf:"bytes,4,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// When it was set up. Set by the service.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it was last changed. Set by the service.
+	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SecretStore) Reset() {
@@ -685,15 +729,19 @@ type isSecretStore_ProviderConfig interface {
 }
 
 type SecretStore_Wandb struct {
+	// For SECRET_STORE_PROVIDER_TYPE_WANDB.
 	Wandb *WandBStoreConfig `protobuf:"bytes,10,opt,name=wandb,proto3,oneof"`
 }
 
 func (*SecretStore_Wandb) isSecretStore_ProviderConfig() {}
 
+// CreateSecretStoreRequest is the input of CreateSecretStore.
 type CreateSecretStoreRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SecretStore   *SecretStore           `protobuf:"bytes,1,opt,name=secret_store,json=secretStore,proto3" json:"secret_store,omitempty"`
-	RequestId     string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	SecretStore *SecretStore `protobuf:"bytes,1,opt,name=secret_store,json=secretStore,proto3" json:"secret_store,omitempty"`
+	// Idempotency token: a repeated request returns the store that the first one made.
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -742,9 +790,11 @@ func (x *CreateSecretStoreRequest) GetRequestId() string {
 	return ""
 }
 
+// GetSecretStoreRequest is the input of GetSecretStore.
 type GetSecretStoreRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -786,10 +836,13 @@ func (x *GetSecretStoreRequest) GetName() string {
 	return ""
 }
 
+// ListSecretStoresRequest is the input of ListSecretStores.
 type ListSecretStoresRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	PageSize      int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string                 `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Stores per page. 0 is the service's choice.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before. Empty begins at the first page.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -838,10 +891,13 @@ func (x *ListSecretStoresRequest) GetPageToken() string {
 	return ""
 }
 
+// ListSecretStoresResponse is one page of secret stores.
 type ListSecretStoresResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SecretStores  []*SecretStore         `protobuf:"bytes,1,rep,name=secret_stores,json=secretStores,proto3" json:"secret_stores,omitempty"`
-	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Stores of the page.
+	SecretStores []*SecretStore `protobuf:"bytes,1,rep,name=secret_stores,json=secretStores,proto3" json:"secret_stores,omitempty"`
+	// Token of the next page. Empty on the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -890,9 +946,12 @@ func (x *ListSecretStoresResponse) GetNextPageToken() string {
 	return ""
 }
 
+// UpdateSecretStoreRequest is the input of UpdateSecretStore.
 type UpdateSecretStoreRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SecretStore   *SecretStore           `protobuf:"bytes,1,opt,name=secret_store,json=secretStore,proto3" json:"secret_store,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. The new values, and the name of the store to change.
+	SecretStore *SecretStore `protobuf:"bytes,1,opt,name=secret_store,json=secretStore,proto3" json:"secret_store,omitempty"`
+	// Fields to change. Unset presumably changes all.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -942,10 +1001,13 @@ func (x *UpdateSecretStoreRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
 	return nil
 }
 
+// DeleteSecretStoreRequest is the input of DeleteSecretStore.
 type DeleteSecretStoreRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	AllowMissing  bool                   `protobuf:"varint,2,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Turns a missing store into success.
+	AllowMissing  bool `protobuf:"varint,2,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -994,17 +1056,29 @@ func (x *DeleteSecretStoreRequest) GetAllowMissing() bool {
 	return false
 }
 
+// BuildStorageConfig says where build contexts and built images lie. Little is known of it: what is
+// said here comes from its names.
 type BuildStorageConfig struct {
-	state               protoimpl.MessageState `protogen:"open.v1"`
-	Enabled             bool                   `protobuf:"varint,1,opt,name=enabled,proto3" json:"enabled,omitempty"`
-	Mode                BuildStorageMode       `protobuf:"varint,2,opt,name=mode,proto3,enum=coreweave.sandbox.v1.BuildStorageMode" json:"mode,omitempty"`
-	BucketName          string                 `protobuf:"bytes,3,opt,name=bucket_name,json=bucketName,proto3" json:"bucket_name,omitempty"`
-	Location            string                 `protobuf:"bytes,4,opt,name=location,proto3" json:"location,omitempty"`
-	RegistryNamespace   string                 `protobuf:"bytes,5,opt,name=registry_namespace,json=registryNamespace,proto3" json:"registry_namespace,omitempty"`
-	BillingReference    string                 `protobuf:"bytes,6,opt,name=billing_reference,json=billingReference,proto3" json:"billing_reference,omitempty"`
-	Etag                string                 `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"`
-	Revision            int64                  `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
-	EffectiveBucketName string                 `protobuf:"bytes,9,opt,name=effective_bucket_name,json=effectiveBucketName,proto3" json:"effective_bucket_name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Switches it on.
+	Enabled bool `protobuf:"varint,1,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	// Whose storage is used.
+	Mode BuildStorageMode `protobuf:"varint,2,opt,name=mode,proto3,enum=coreweave.sandbox.v1.BuildStorageMode" json:"mode,omitempty"`
+	// Bucket of the organization, for BUILD_STORAGE_MODE_CUSTOMER_OWNED.
+	BucketName string `protobuf:"bytes,3,opt,name=bucket_name,json=bucketName,proto3" json:"bucket_name,omitempty"`
+	// Region or zone of the bucket.
+	Location string `protobuf:"bytes,4,opt,name=location,proto3" json:"location,omitempty"`
+	// Where built images go in a registry.
+	RegistryNamespace string `protobuf:"bytes,5,opt,name=registry_namespace,json=registryNamespace,proto3" json:"registry_namespace,omitempty"`
+	// Account that pays.
+	BillingReference string `protobuf:"bytes,6,opt,name=billing_reference,json=billingReference,proto3" json:"billing_reference,omitempty"`
+	// Version of what was read. Sent back, it presumably makes an update fail when somebody else
+	// came first.
+	Etag string `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Count of the changes. Set by the service.
+	Revision int64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Bucket that is in use. Set by the service.
+	EffectiveBucketName string `protobuf:"bytes,9,opt,name=effective_bucket_name,json=effectiveBucketName,proto3" json:"effective_bucket_name,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -1102,6 +1176,7 @@ func (x *BuildStorageConfig) GetEffectiveBucketName() string {
 	return ""
 }
 
+// GetBuildStorageConfigRequest is the input of GetBuildStorageConfig.
 type GetBuildStorageConfigRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1138,12 +1213,15 @@ func (*GetBuildStorageConfigRequest) Descriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_settings_proto_rawDescGZIP(), []int{16}
 }
 
+// UpdateBuildStorageConfigRequest is the input of UpdateBuildStorageConfig.
 type UpdateBuildStorageConfigRequest struct {
-	state              protoimpl.MessageState `protogen:"open.v1"`
-	BuildStorageConfig *BuildStorageConfig    `protobuf:"bytes,1,opt,name=build_storage_config,json=buildStorageConfig,proto3" json:"build_storage_config,omitempty"`
-	UpdateMask         *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. The new values.
+	BuildStorageConfig *BuildStorageConfig `protobuf:"bytes,1,opt,name=build_storage_config,json=buildStorageConfig,proto3" json:"build_storage_config,omitempty"`
+	// Fields to change. Unset presumably changes all.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateBuildStorageConfigRequest) Reset() {

@@ -37,18 +37,35 @@ const (
 // SettingsServiceClient is the client API for SettingsService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// SettingsService keeps what an organization has set up for all of its sandboxes: access to object
+// storage, the bucket for snapshots, secret stores, and storage for builds. There is one of each
+// per organization, but any number of secret stores.
 type SettingsServiceClient interface {
+	// GetBuildStorageConfig returns where build contexts lie.
 	GetBuildStorageConfig(ctx context.Context, in *GetBuildStorageConfigRequest, opts ...grpc.CallOption) (*BuildStorageConfig, error)
+	// UpdateBuildStorageConfig changes where build contexts lie.
 	UpdateBuildStorageConfig(ctx context.Context, in *UpdateBuildStorageConfigRequest, opts ...grpc.CallOption) (*BuildStorageConfig, error)
+	// GetObjectStorageWifConfig returns how sandboxes get at object storage.
 	GetObjectStorageWifConfig(ctx context.Context, in *GetObjectStorageWifConfigRequest, opts ...grpc.CallOption) (*ObjectStorageWifConfig, error)
+	// UpdateObjectStorageWifConfig changes how sandboxes get at object storage, or sets it up.
 	UpdateObjectStorageWifConfig(ctx context.Context, in *UpdateObjectStorageWifConfigRequest, opts ...grpc.CallOption) (*ObjectStorageWifConfig, error)
+	// DeleteObjectStorageWifConfig removes it; specs that ask for object storage are rejected from
+	// then on. That is not the same as a configuration with enabled = false.
 	DeleteObjectStorageWifConfig(ctx context.Context, in *DeleteObjectStorageWifConfigRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// GetFileSystemSnapshotBucketConfig returns which bucket holds snapshots.
 	GetFileSystemSnapshotBucketConfig(ctx context.Context, in *GetFileSystemSnapshotBucketConfigRequest, opts ...grpc.CallOption) (*FileSystemSnapshotBucketConfig, error)
+	// UpdateFileSystemSnapshotBucketConfig changes which bucket holds snapshots.
 	UpdateFileSystemSnapshotBucketConfig(ctx context.Context, in *UpdateFileSystemSnapshotBucketConfigRequest, opts ...grpc.CallOption) (*FileSystemSnapshotBucketConfig, error)
+	// CreateSecretStore sets up a secret store.
 	CreateSecretStore(ctx context.Context, in *CreateSecretStoreRequest, opts ...grpc.CallOption) (*SecretStore, error)
+	// GetSecretStore returns one secret store.
 	GetSecretStore(ctx context.Context, in *GetSecretStoreRequest, opts ...grpc.CallOption) (*SecretStore, error)
+	// ListSecretStores returns the secret stores of the organization, a page at a time.
 	ListSecretStores(ctx context.Context, in *ListSecretStoresRequest, opts ...grpc.CallOption) (*ListSecretStoresResponse, error)
+	// UpdateSecretStore changes the secret store that the request's body names.
 	UpdateSecretStore(ctx context.Context, in *UpdateSecretStoreRequest, opts ...grpc.CallOption) (*SecretStore, error)
+	// DeleteSecretStore removes a secret store.
 	DeleteSecretStore(ctx context.Context, in *DeleteSecretStoreRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 }
 
@@ -183,18 +200,35 @@ func (c *settingsServiceClient) DeleteSecretStore(ctx context.Context, in *Delet
 // SettingsServiceServer is the server API for SettingsService service.
 // All implementations must embed UnimplementedSettingsServiceServer
 // for forward compatibility.
+//
+// SettingsService keeps what an organization has set up for all of its sandboxes: access to object
+// storage, the bucket for snapshots, secret stores, and storage for builds. There is one of each
+// per organization, but any number of secret stores.
 type SettingsServiceServer interface {
+	// GetBuildStorageConfig returns where build contexts lie.
 	GetBuildStorageConfig(context.Context, *GetBuildStorageConfigRequest) (*BuildStorageConfig, error)
+	// UpdateBuildStorageConfig changes where build contexts lie.
 	UpdateBuildStorageConfig(context.Context, *UpdateBuildStorageConfigRequest) (*BuildStorageConfig, error)
+	// GetObjectStorageWifConfig returns how sandboxes get at object storage.
 	GetObjectStorageWifConfig(context.Context, *GetObjectStorageWifConfigRequest) (*ObjectStorageWifConfig, error)
+	// UpdateObjectStorageWifConfig changes how sandboxes get at object storage, or sets it up.
 	UpdateObjectStorageWifConfig(context.Context, *UpdateObjectStorageWifConfigRequest) (*ObjectStorageWifConfig, error)
+	// DeleteObjectStorageWifConfig removes it; specs that ask for object storage are rejected from
+	// then on. That is not the same as a configuration with enabled = false.
 	DeleteObjectStorageWifConfig(context.Context, *DeleteObjectStorageWifConfigRequest) (*emptypb.Empty, error)
+	// GetFileSystemSnapshotBucketConfig returns which bucket holds snapshots.
 	GetFileSystemSnapshotBucketConfig(context.Context, *GetFileSystemSnapshotBucketConfigRequest) (*FileSystemSnapshotBucketConfig, error)
+	// UpdateFileSystemSnapshotBucketConfig changes which bucket holds snapshots.
 	UpdateFileSystemSnapshotBucketConfig(context.Context, *UpdateFileSystemSnapshotBucketConfigRequest) (*FileSystemSnapshotBucketConfig, error)
+	// CreateSecretStore sets up a secret store.
 	CreateSecretStore(context.Context, *CreateSecretStoreRequest) (*SecretStore, error)
+	// GetSecretStore returns one secret store.
 	GetSecretStore(context.Context, *GetSecretStoreRequest) (*SecretStore, error)
+	// ListSecretStores returns the secret stores of the organization, a page at a time.
 	ListSecretStores(context.Context, *ListSecretStoresRequest) (*ListSecretStoresResponse, error)
+	// UpdateSecretStore changes the secret store that the request's body names.
 	UpdateSecretStore(context.Context, *UpdateSecretStoreRequest) (*SecretStore, error)
+	// DeleteSecretStore removes a secret store.
 	DeleteSecretStore(context.Context, *DeleteSecretStoreRequest) (*emptypb.Empty, error)
 	mustEmbedUnimplementedSettingsServiceServer()
 }

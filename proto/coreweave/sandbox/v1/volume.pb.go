@@ -23,14 +23,20 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// VolumeState is where a registered volume stands.
 type VolumeState int32
 
 const (
+	// Not set.
 	VolumeState_VOLUME_STATE_UNSPECIFIED VolumeState = 0
-	VolumeState_VOLUME_STATE_VALIDATING  VolumeState = 1
-	VolumeState_VOLUME_STATE_READY       VolumeState = 2
-	VolumeState_VOLUME_STATE_ERROR       VolumeState = 3
-	VolumeState_VOLUME_STATE_DELETING    VolumeState = 4
+	// Being checked.
+	VolumeState_VOLUME_STATE_VALIDATING VolumeState = 1
+	// Fit to be mounted.
+	VolumeState_VOLUME_STATE_READY VolumeState = 2
+	// A check failed; the reason is in the status.
+	VolumeState_VOLUME_STATE_ERROR VolumeState = 3
+	// Its registration is being removed.
+	VolumeState_VOLUME_STATE_DELETING VolumeState = 4
 )
 
 // Enum value maps for VolumeState.
@@ -78,12 +84,16 @@ func (VolumeState) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_volume_proto_rawDescGZIP(), []int{0}
 }
 
+// VolumeLocality is where a registered volume can be mounted.
 type VolumeLocality int32
 
 const (
-	VolumeLocality_VOLUME_LOCALITY_UNSPECIFIED   VolumeLocality = 0
+	// Not set.
+	VolumeLocality_VOLUME_LOCALITY_UNSPECIFIED VolumeLocality = 0
+	// In one cluster, to which it ties the sandbox. Rejected with SANDBOX_MODE_SERVERLESS.
 	VolumeLocality_VOLUME_LOCALITY_CLUSTER_LOCAL VolumeLocality = 1
-	VolumeLocality_VOLUME_LOCALITY_GLOBAL        VolumeLocality = 2
+	// Anywhere.
+	VolumeLocality_VOLUME_LOCALITY_GLOBAL VolumeLocality = 2
 )
 
 // Enum value maps for VolumeLocality.
@@ -127,11 +137,15 @@ func (VolumeLocality) EnumDescriptor() ([]byte, []int) {
 	return file_coreweave_sandbox_v1_volume_proto_rawDescGZIP(), []int{1}
 }
 
+// Volume is storage that is registered for sandboxes.
 type Volume struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	VolumeId      string                 `protobuf:"bytes,1,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
-	Spec          *VolumeSpec            `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
-	Status        *VolumeStatus          `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identifier, as used by SandboxVolume.volume_id.
+	VolumeId string `protobuf:"bytes,1,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
+	// Required. What was registered.
+	Spec *VolumeSpec `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	// What the service observed.
+	Status        *VolumeStatus `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -187,14 +201,19 @@ func (x *Volume) GetStatus() *VolumeStatus {
 	return nil
 }
 
+// VolumeSpec says what is registered.
 type VolumeSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the storage is.
+	//
 	// Types that are valid to be assigned to Source:
 	//
 	//	*VolumeSpec_Pvc
-	Source        isVolumeSpec_Source `protobuf_oneof:"source"`
-	ReadOnly      bool                `protobuf:"varint,2,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
-	Description   string              `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	Source isVolumeSpec_Source `protobuf_oneof:"source"`
+	// Forbids writing for all sandboxes.
+	ReadOnly bool `protobuf:"varint,2,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	// Text for people; the only part that can be changed.
+	Description   string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -264,17 +283,24 @@ type isVolumeSpec_Source interface {
 }
 
 type VolumeSpec_Pvc struct {
+	// A Kubernetes claim.
 	Pvc *PvcVolumeSource `protobuf:"bytes,1,opt,name=pvc,proto3,oneof"`
 }
 
 func (*VolumeSpec_Pvc) isVolumeSpec_Source() {}
 
+// PvcVolumeSource is a persistent volume claim in the cluster of one runner. Sandboxes that mount
+// it can run on that runner only.
 type PvcVolumeSource struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunnerId      string                 `protobuf:"bytes,1,opt,name=runner_id,json=runnerId,proto3" json:"runner_id,omitempty"`
-	Namespace     string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	ClaimName     string                 `protobuf:"bytes,3,opt,name=claim_name,json=claimName,proto3" json:"claim_name,omitempty"`
-	SubPath       string                 `protobuf:"bytes,4,opt,name=sub_path,json=subPath,proto3" json:"sub_path,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Runner of the cluster.
+	RunnerId string `protobuf:"bytes,1,opt,name=runner_id,json=runnerId,proto3" json:"runner_id,omitempty"`
+	// Required. Namespace of the claim.
+	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Required. Name of the claim.
+	ClaimName string `protobuf:"bytes,3,opt,name=claim_name,json=claimName,proto3" json:"claim_name,omitempty"`
+	// Directory of the claim that is registered. Empty is all of it.
+	SubPath       string `protobuf:"bytes,4,opt,name=sub_path,json=subPath,proto3" json:"sub_path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -337,17 +363,27 @@ func (x *PvcVolumeSource) GetSubPath() string {
 	return ""
 }
 
+// VolumeStatus is what the service observed of a volume. The service sets all of it.
 type VolumeStatus struct {
-	state                protoimpl.MessageState `protogen:"open.v1"`
-	State                VolumeState            `protobuf:"varint,1,opt,name=state,proto3,enum=coreweave.sandbox.v1.VolumeState" json:"state,omitempty"`
-	StateReason          string                 `protobuf:"bytes,2,opt,name=state_reason,json=stateReason,proto3" json:"state_reason,omitempty"`
-	Locality             VolumeLocality         `protobuf:"varint,3,opt,name=locality,proto3,enum=coreweave.sandbox.v1.VolumeLocality" json:"locality,omitempty"`
-	CreateTime           *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	UpdateTime           *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	LastValidatedTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_validated_time,json=lastValidatedTime,proto3" json:"last_validated_time,omitempty"`
-	AccessModes          []string               `protobuf:"bytes,7,rep,name=access_modes,json=accessModes,proto3" json:"access_modes,omitempty"`
-	Capacity             string                 `protobuf:"bytes,8,opt,name=capacity,proto3" json:"capacity,omitempty"`
-	AttachedSandboxCount int32                  `protobuf:"varint,9,opt,name=attached_sandbox_count,json=attachedSandboxCount,proto3" json:"attached_sandbox_count,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the volume stands.
+	State VolumeState `protobuf:"varint,1,opt,name=state,proto3,enum=coreweave.sandbox.v1.VolumeState" json:"state,omitempty"`
+	// Text for people about the state, such as what is wrong.
+	StateReason string `protobuf:"bytes,2,opt,name=state_reason,json=stateReason,proto3" json:"state_reason,omitempty"`
+	// Where the volume can be mounted.
+	Locality VolumeLocality `protobuf:"varint,3,opt,name=locality,proto3,enum=coreweave.sandbox.v1.VolumeLocality" json:"locality,omitempty"`
+	// When it was registered.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it was last changed.
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// When it was last checked.
+	LastValidatedTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_validated_time,json=lastValidatedTime,proto3" json:"last_validated_time,omitempty"`
+	// Access modes of the claim, presumably in the words of Kubernetes.
+	AccessModes []string `protobuf:"bytes,7,rep,name=access_modes,json=accessModes,proto3" json:"access_modes,omitempty"`
+	// Capacity with its unit.
+	Capacity string `protobuf:"bytes,8,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	// Sandboxes that have it mounted.
+	AttachedSandboxCount int32 `protobuf:"varint,9,opt,name=attached_sandbox_count,json=attachedSandboxCount,proto3" json:"attached_sandbox_count,omitempty"`
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
@@ -445,10 +481,13 @@ func (x *VolumeStatus) GetAttachedSandboxCount() int32 {
 	return 0
 }
 
+// CreateVolumeRequest is the input of CreateVolume.
 type CreateVolumeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Volume        *Volume                `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
-	RequestId     string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Volume *Volume `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	// Idempotency token: a repeated request returns the volume that the first one made.
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -497,9 +536,11 @@ func (x *CreateVolumeRequest) GetRequestId() string {
 	return ""
 }
 
+// GetVolumeRequest is the input of GetVolume.
 type GetVolumeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	VolumeId      string                 `protobuf:"bytes,1,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	VolumeId      string `protobuf:"bytes,1,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -541,12 +582,17 @@ func (x *GetVolumeRequest) GetVolumeId() string {
 	return ""
 }
 
+// ListVolumesRequest is the input of ListVolumes. A volume must pass all filters.
 type ListVolumesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	PageSize      int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string                 `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	States        []VolumeState          `protobuf:"varint,3,rep,packed,name=states,proto3,enum=coreweave.sandbox.v1.VolumeState" json:"states,omitempty"`
-	RunnerIds     []string               `protobuf:"bytes,4,rep,name=runner_ids,json=runnerIds,proto3" json:"runner_ids,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Volumes per page. 0 is the service's choice.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before. Empty begins at the first page.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only volumes in one of these states. Empty filters nothing.
+	States []VolumeState `protobuf:"varint,3,rep,packed,name=states,proto3,enum=coreweave.sandbox.v1.VolumeState" json:"states,omitempty"`
+	// Only volumes of one of these runners. Empty filters nothing.
+	RunnerIds     []string `protobuf:"bytes,4,rep,name=runner_ids,json=runnerIds,proto3" json:"runner_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -609,10 +655,13 @@ func (x *ListVolumesRequest) GetRunnerIds() []string {
 	return nil
 }
 
+// ListVolumesResponse is one page of volumes.
 type ListVolumesResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Volumes       []*Volume              `protobuf:"bytes,1,rep,name=volumes,proto3" json:"volumes,omitempty"`
-	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Volumes of the page.
+	Volumes []*Volume `protobuf:"bytes,1,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	// Token of the next page. Empty on the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -661,10 +710,14 @@ func (x *ListVolumesResponse) GetNextPageToken() string {
 	return ""
 }
 
+// UpdateVolumeRequest is the input of UpdateVolume.
 type UpdateVolumeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	VolumeId      string                 `protobuf:"bytes,1,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
-	Volume        *Volume                `protobuf:"bytes,2,opt,name=volume,proto3" json:"volume,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	VolumeId string `protobuf:"bytes,1,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
+	// Required. The new values.
+	Volume *Volume `protobuf:"bytes,2,opt,name=volume,proto3" json:"volume,omitempty"`
+	// Fields to change. Unset and * both replace everything.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -721,11 +774,15 @@ func (x *UpdateVolumeRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
 	return nil
 }
 
+// DeleteVolumeRequest is the input of DeleteVolume.
 type DeleteVolumeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	VolumeId      string                 `protobuf:"bytes,1,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
-	AllowMissing  bool                   `protobuf:"varint,2,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
-	Force         bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	VolumeId string `protobuf:"bytes,1,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
+	// Turns a missing volume into success.
+	AllowMissing bool `protobuf:"varint,2,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	// What this forces is not known; presumably removal in spite of attached sandboxes.
+	Force         bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -781,9 +838,11 @@ func (x *DeleteVolumeRequest) GetForce() bool {
 	return false
 }
 
+// ValidateVolumeRequest is the input of ValidateVolume.
 type ValidateVolumeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	VolumeId      string                 `protobuf:"bytes,1,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	VolumeId      string `protobuf:"bytes,1,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -30,12 +30,25 @@ const (
 // VolumeServiceClient is the client API for VolumeService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// VolumeService registers storage that exists already, so that sandboxes can mount it. It never
+// touches the data.
 type VolumeServiceClient interface {
+	// CreateVolume registers a volume and returns it in VOLUME_STATE_VALIDATING; GetVolume tells when
+	// it is ready, or why it is not.
 	CreateVolume(ctx context.Context, in *CreateVolumeRequest, opts ...grpc.CallOption) (*Volume, error)
+	// GetVolume returns one volume.
 	GetVolume(ctx context.Context, in *GetVolumeRequest, opts ...grpc.CallOption) (*Volume, error)
+	// ListVolumes returns the volumes of the organization, a page at a time.
 	ListVolumes(ctx context.Context, in *ListVolumesRequest, opts ...grpc.CallOption) (*ListVolumesResponse, error)
+	// UpdateVolume changes the description of a volume. Another id, source or read_only is rejected
+	// with INVALID_ARGUMENT.
 	UpdateVolume(ctx context.Context, in *UpdateVolumeRequest, opts ...grpc.CallOption) (*Volume, error)
+	// DeleteVolume begins to remove the registration and returns it in VOLUME_STATE_DELETING; later
+	// the volume is NOT_FOUND. While sandboxes that have not ended are attached it is rejected with
+	// FAILED_PRECONDITION and CWSANDBOX_VOLUME_IN_USE.
 	DeleteVolume(ctx context.Context, in *DeleteVolumeRequest, opts ...grpc.CallOption) (*Volume, error)
+	// ValidateVolume repeats, at once, the checks that the service makes from time to time.
 	ValidateVolume(ctx context.Context, in *ValidateVolumeRequest, opts ...grpc.CallOption) (*Volume, error)
 }
 
@@ -110,12 +123,25 @@ func (c *volumeServiceClient) ValidateVolume(ctx context.Context, in *ValidateVo
 // VolumeServiceServer is the server API for VolumeService service.
 // All implementations must embed UnimplementedVolumeServiceServer
 // for forward compatibility.
+//
+// VolumeService registers storage that exists already, so that sandboxes can mount it. It never
+// touches the data.
 type VolumeServiceServer interface {
+	// CreateVolume registers a volume and returns it in VOLUME_STATE_VALIDATING; GetVolume tells when
+	// it is ready, or why it is not.
 	CreateVolume(context.Context, *CreateVolumeRequest) (*Volume, error)
+	// GetVolume returns one volume.
 	GetVolume(context.Context, *GetVolumeRequest) (*Volume, error)
+	// ListVolumes returns the volumes of the organization, a page at a time.
 	ListVolumes(context.Context, *ListVolumesRequest) (*ListVolumesResponse, error)
+	// UpdateVolume changes the description of a volume. Another id, source or read_only is rejected
+	// with INVALID_ARGUMENT.
 	UpdateVolume(context.Context, *UpdateVolumeRequest) (*Volume, error)
+	// DeleteVolume begins to remove the registration and returns it in VOLUME_STATE_DELETING; later
+	// the volume is NOT_FOUND. While sandboxes that have not ended are attached it is rejected with
+	// FAILED_PRECONDITION and CWSANDBOX_VOLUME_IN_USE.
 	DeleteVolume(context.Context, *DeleteVolumeRequest) (*Volume, error)
+	// ValidateVolume repeats, at once, the checks that the service makes from time to time.
 	ValidateVolume(context.Context, *ValidateVolumeRequest) (*Volume, error)
 	mustEmbedUnimplementedVolumeServiceServer()
 }
