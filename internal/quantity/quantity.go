@@ -1,0 +1,131 @@
+// Package quantity reads and compares amounts of CPU and memory as the service spells them: decimal digits with at
+// most one point, and an optional suffix.
+//
+//	2  2.5  500m          cores
+//	512Mi  1.5Gi  1G      bytes
+//
+// The arithmetic is exact.
+package quantity
+
+import (
+	"errors"
+	"fmt"
+	"math/big"
+	"strings"
+)
+
+// maxLength bounds the text of a quantity: exact arithmetic on digits without end would cost time without end.
+const maxLength = 64
+
+// A Value is an amount that is not negative. The zero Value is zero. Values are immutable.
+type Value struct {
+	r *big.Rat // nil: zero
+}
+
+// suffix is a unit and what one of it stands for.
+type suffix struct {
+	name string
+	unit *big.Rat
+}
+
+// suffixes are the known ones, longer names first, so that the first that fits is the right one.
+var suffixes = []suffix{
+	{"Ki", power(2, 10)}, {"Mi", power(2, 20)}, {"Gi", power(2, 30)},
+	{"Ti", power(2, 40)}, {"Pi", power(2, 50)}, {"Ei", power(2, 60)},
+	{"k", power(10, 3)}, {"M", power(10, 6)}, {"G", power(10, 9)},
+	{"T", power(10, 12)}, {"P", power(10, 15)}, {"E", power(10, 18)},
+	{"m", milli},
+}
+
+var milli = big.NewRat(1, 1000)
+
+func power(base, exponent int64) *big.Rat {
+	return new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(base), big.NewInt(exponent), nil))
+}
+
+// Parse reads a quantity. Signs, exponents, blanks and digits without a value on both sides of a point are refused.
+func Parse(text string) (Value, error) {
+	if text == "" {
+		return Value{}, errors.New("empty quantity")
+	}
+	if len(text) > maxLength {
+		return Value{}, fmt.Errorf("quantity is longer than %d characters", maxLength)
+	}
+	digits, unit := split(text)
+	if !decimal(digits) {
+		return Value{}, fmt.Errorf("invalid quantity %q: want digits with at most one point, and a suffix of m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei or none", text)
+	}
+	r, _ := new(big.Rat).SetString(digits) // digits are a decimal: it cannot fail
+	if unit != nil {
+		r.Mul(r, unit)
+	}
+	return Value{r}, nil
+}
+
+// split separates the suffix; unit is nil without one.
+func split(text string) (digits string, unit *big.Rat) {
+	for _, s := range suffixes {
+		if digits, found := strings.CutSuffix(text, s.name); found {
+			return digits, s.unit
+		}
+	}
+	return text, nil
+}
+
+// decimal reports whether text is digits, or digits on both sides of one point.
+func decimal(text string) bool {
+	whole, fraction, point := strings.Cut(text, ".")
+	return allDigits(whole) && (!point || allDigits(fraction))
+}
+
+func allDigits(text string) bool {
+	return text != "" && strings.Trim(text, "0123456789") == ""
+}
+
+// Cmp returns -1, 0 or +1 when v is less than, equal to or greater than w.
+func (v Value) Cmp(w Value) int { return v.rat().Cmp(w.rat()) }
+
+// Add returns v + w.
+func (v Value) Add(w Value) Value { return Value{new(big.Rat).Add(v.rat(), w.rat())} }
+
+// IsZero reports whether v is zero.
+func (v Value) IsZero() bool { return v.rat().Sign() == 0 }
+
+// String returns the canonical form: a whole number in the largest binary unit that divides it ("768Mi", "3"), another
+// amount in thousandths ("1500m"), and what is finer still as a plain decimal ("0.00025"). Parse reads it back as the
+// same Value.
+func (v Value) String() string {
+	r := v.rat()
+	if r.IsInt() {
+		return whole(r.Num())
+	}
+	if thousandths := new(big.Rat).Quo(r, milli); thousandths.IsInt() {
+		return thousandths.Num().String() + "m"
+	}
+	places, _ := r.FloatPrec() // decimals have a finite expansion
+	return r.FloatString(places)
+}
+
+// whole writes a number in the largest binary unit that divides it.
+func whole(n *big.Int) string {
+	const units = "KMGTPE"
+	shift := uint(0)
+	for i := range units {
+		if n.TrailingZeroBits() < shift+10 {
+			break
+		}
+		shift = uint(i+1) * 10
+	}
+	if shift == 0 || n.Sign() == 0 {
+		return n.String()
+	}
+	return new(big.Int).Rsh(n, shift).String() + units[shift/10-1:shift/10] + "i"
+}
+
+// rat is never nil and must not be changed.
+func (v Value) rat() *big.Rat {
+	if v.r == nil {
+		return new(big.Rat)
+	}
+	return v.r
+}
