@@ -1,0 +1,6 @@
+// Package scripted runs sandboxes without processes: commands are Go functions, and files are in memory. Everything
+// in it works inside a testing/synctest bubble.
+//
+// A Runtime knows the commands echo, cat, env, pwd, true, false and sleep, and answers sh -c and bash -c with a very
+// small shell; see [Shell]. More are added, or these replaced, with options.
+package scripted
