@@ -1,0 +1,150 @@
+package cwsandbox
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"weak"
+
+	"github.com/cwsandbox/cwsandbox-go/internal/hook"
+	"github.com/cwsandbox/cwsandbox-go/internal/transport"
+	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
+)
+
+// Client is a connection to the service and the credential for it. It owns no sandboxes and is safe for concurrent use;
+// a program needs one per account, not one per task. Printing a client shows no credential.
+type Client struct {
+	config    clientConfig
+	conn      *transport.Transport
+	sandboxes sandboxv1.SandboxServiceClient
+	registry  *registry
+	requests  atomic.Uint64 // numbers of the requests whose answers are compared
+	closed    chan struct{}
+
+	mu     sync.Mutex
+	states map[string]weak.Pointer[shared]
+}
+
+// NewClient makes a client from options and, where they say nothing, the environment (see the package documentation).
+// It does no I/O: a wrong address or key shows with the first call. A missing key is [ErrUnauthenticated], anything else
+// that is wrong [ErrInvalidArgument].
+func NewClient(opts ...ClientOption) (*Client, error) {
+	config, err := newClientConfig(os.Getenv, opts)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := transport.New(config.transport())
+	if err != nil {
+		return nil, call{op: "new client"}.wrap(err)
+	}
+	c := &Client{
+		config:    config,
+		conn:      conn,
+		sandboxes: sandboxv1.NewSandboxServiceClient(conn),
+		registry:  processRegistry,
+		closed:    make(chan struct{}),
+		states:    make(map[string]weak.Pointer[shared]),
+	}
+	if config.privateRegistry {
+		c.registry = newRegistry()
+	}
+	return c, nil
+}
+
+// Close ends the client's connections; calls in flight and later ones fail with [ErrClosed]. It stops no sandbox. While
+// sandboxes of this client are tracked, what is needed to stop them stays: stops that are under way go on, and
+// [Sandbox.Stop] and [Session.Close] still work. Closing twice is no error.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isClosed() {
+		return nil
+	}
+	close(c.closed)
+	if n := c.registry.count(c); n > 0 {
+		c.config.logger.Info("the client was closed while sandboxes are tracked", "count", n)
+		c.conn.Drain()
+		return nil
+	}
+	return c.conn.Close()
+}
+
+// settled closes what Close has kept open, once nothing of this client is left to stop.
+func (c *Client) settled() {
+	if c.isClosed() && c.registry.count(c) == 0 {
+		c.conn.Close()
+	}
+}
+
+func (c *Client) isClosed() bool { return c.refusesAll(c.closed) }
+
+// refusesAll reports whether the given channel, the client's or nil, is closed.
+func (c *Client) refusesAll(closed <-chan struct{}) bool {
+	select {
+	case <-closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// String shows where the client points and what kind of credential it has.
+func (c *Client) String() string {
+	return fmt.Sprintf("cwsandbox.Client(%s, %s, version %s)", c.config.baseURL, c.config.credentialKind, version())
+}
+
+// GoString is String.
+func (c *Client) GoString() string { return c.String() }
+
+// LogValue is String.
+func (c *Client) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalText is String, so that JSON shows no credential either.
+func (c *Client) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// Create makes a sandbox and returns once the service has accepted it: it need not run yet, see [Sandbox.WaitRunning] and
+// [Client.Run].
+//
+// Every sandbox has a max lifetime, one hour unless [WithMaxLifetime] or CWSANDBOX_MAX_LIFETIME says otherwise: the
+// service counts a create whose outcome it could not settle against the quota for that long, and for 30 days where none
+// is given.
+//
+// Who creates a sandbox stops it: defer sb.Stop().Wait(). When Create fails nothing is left behind: a create whose answer
+// was lost, because ctx ended or the connection broke, is repeated with the same request id, detached from ctx, and what
+// it made is deleted. If that is not settled within 5 seconds, the error also matches [ErrUndecided], and it goes on in
+// the background for 25 more.
+func (c *Client) Create(ctx context.Context, opts ...Option) (*Sandbox, error) {
+	s, err := c.create(ctx, "create", nil, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Sandbox{s}, nil
+}
+
+// Run makes a sandbox as [Client.Create] does, lifetime and promise of leaving nothing behind included, and waits as
+// [Sandbox.WaitRunning] does until it runs. If it does not come up it is deleted, and the error says why: [ErrFailed],
+// [ErrTerminated], [ErrTimeout] or the context's. A main process that has completed already is no error.
+func (c *Client) Run(ctx context.Context, opts ...Option) (*Sandbox, error) {
+	return c.run(ctx, nil, opts)
+}
+
+func (c *Client) run(ctx context.Context, owner *sessionState, opts []Option) (*Sandbox, error) {
+	s, err := c.create(ctx, "run", owner, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.waitRunning(ctx, "run"); err != nil {
+		return nil, s.rollback("run", err)
+	}
+	return &Sandbox{s}, nil
+}
+
+// cwsandboxtest gives its clients a registry of their own, so that a test tracks nothing process-wide.
+func init() {
+	hook.PrivateRegistry = func() any {
+		return clientOption(func(c *clientConfig) { c.privateRegistry = true })
+	}
+}

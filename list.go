@@ -1,0 +1,123 @@
+package cwsandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/cwsandbox/cwsandbox-go/internal/transport"
+	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
+)
+
+// Attach returns a handle of a sandbox that exists already, after asking the service for it once. A sandbox that has
+// ended is found as long as the service keeps its record; one that it does not know is [ErrNotFound]. The sandbox stays
+// its owner's: nothing stops it when this program ends.
+func (c *Client) Attach(ctx context.Context, id string, opts ...AttachOption) (*Sandbox, error) {
+	s, err := c.attach(ctx, id, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Sandbox{s}, nil
+}
+
+func (c *Client) attach(ctx context.Context, id string, opts []AttachOption) (*shared, error) {
+	config, err := newAttachConfig(id, opts)
+	if err != nil {
+		return nil, err
+	}
+	n := c.request()
+	record, err := c.sandboxes.GetSandbox(ctx, &sandboxv1.GetSandboxRequest{SandboxId: id}, transport.Timeout(config.requestTimeout))
+	if err != nil {
+		return nil, call{op: "attach", sandbox: id}.wrap(err)
+	}
+	s := c.stateOf(id)
+	s.apply(n, record)
+	if config.grace != nil {
+		s.mu.Lock()
+		s.grace = *config.grace
+		s.mu.Unlock()
+	}
+	return s, nil
+}
+
+// List yields the caller's active sandboxes, page by page; [WithTerminated] adds those that have ended. All filters must
+// match. The order is the service's. The handles are tracked nowhere: listing stops nothing.
+//
+// An error comes once, last, beside a nil handle; each page is asked for again by the rules for reads before that. To
+// leave the loop early releases everything. Each page is bounded by the request timeout, the whole walk by ctx.
+func (c *Client) List(ctx context.Context, opts ...ListOption) iter.Seq2[*Sandbox, error] {
+	return func(yield func(*Sandbox, error) bool) {
+		config, err := newListConfig(opts)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		if err := c.walk(ctx, config, func(sb *Sandbox) bool { return yield(sb, nil) }); err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+// walk calls yield with each sandbox of a list until it says stop.
+func (c *Client) walk(ctx context.Context, config listConfig, yield func(*Sandbox) bool) error {
+	req, tokens := config.request(), make(map[string]bool)
+	for {
+		n := c.request()
+		page, err := c.sandboxes.ListSandboxes(ctx, req)
+		if err != nil {
+			return call{op: "list"}.wrap(err)
+		}
+		for _, record := range page.GetSandboxes() {
+			if !config.oldEnough(record, time.Now()) {
+				continue
+			}
+			s := c.stateOf(record.GetSandboxId())
+			s.apply(n, record)
+			if !yield(&Sandbox{s}) {
+				return nil
+			}
+		}
+		token := page.GetNextPageToken()
+		switch {
+		case token == "":
+			return nil
+		case tokens[token]:
+			return call{op: "list"}.refuse(fmt.Sprintf("the service repeated the page token %q", token))
+		}
+		tokens[token], req.PageToken = true, token
+	}
+}
+
+// Delete ends a sandbox by its id, at once unless [WithGrace] says otherwise, and returns when the service has accepted
+// that; it does not wait for the end. A sandbox that the service does not know is [ErrNotFound], or nil with [MissingOK].
+// Handles of that sandbox on this client learn of it.
+func (c *Client) Delete(ctx context.Context, id string, opts ...DeleteOption) error {
+	config, err := newDeleteConfig(id, opts)
+	if err != nil {
+		return err
+	}
+	n := c.request()
+	reply, err := c.sandboxes.DeleteSandbox(ctx, &sandboxv1.DeleteSandboxRequest{
+		SandboxId:          id,
+		GracePeriodSeconds: wholeSeconds(config.grace),
+		AllowMissing:       config.missingOK,
+	})
+	err = call{op: "delete", sandbox: id}.wrap(err)
+	missing := errors.Is(err, ErrNotFound) || err == nil && reply.GetSandbox() == nil
+	if err != nil && !missing {
+		return err
+	}
+	if s := c.known(id); s != nil {
+		if missing {
+			s.lost()
+		} else {
+			s.accepted(n, reply.GetSandbox())
+		}
+	}
+	if config.missingOK {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,145 @@
+package cwsandbox
+
+import (
+	"io"
+	"slices"
+	"time"
+)
+
+// defaultOutputLimit is how much of each output stream of a command is kept.
+const defaultOutputLimit = 16 << 20
+
+// ExecOption is an option of [Sandbox.Exec] and [Sandbox.StartProcess].
+type ExecOption interface{ applyExec(*execConfig) }
+
+// FileOption is an option of [Sandbox.ReadFile] and [Sandbox.WriteFile].
+type FileOption interface{ applyFile(*fileConfig) }
+
+// ContainerOption is an option of what works in one container of a sandbox.
+type ContainerOption interface {
+	ExecOption
+	FileOption
+}
+
+// execConfig is the configuration of a command.
+type execConfig struct {
+	faults      faults
+	argv        []string // as given
+	dir         string
+	env         map[string]string
+	container   string
+	timeout     time.Duration // zero: none
+	stdin       io.Reader
+	stdinPipe   bool
+	stdout      io.Writer
+	stderr      io.Writer
+	outputLimit int64
+}
+
+func newExecConfig(argv []string, opts []ExecOption) (*execConfig, error) {
+	c := &execConfig{argv: slices.Clone(argv), outputLimit: defaultOutputLimit}
+	switch {
+	case len(argv) == 0:
+		c.faults.add("command", "must not be empty")
+	case argv[0] == "":
+		c.faults.add("command[0]", "must not be empty")
+	case slices.ContainsFunc(argv, hasNUL):
+		c.faults.add("command", "must not contain NUL")
+	}
+	for _, o := range opts {
+		if o != nil {
+			o.applyExec(c)
+		}
+	}
+	if c.stdin != nil && c.stdinPipe {
+		c.faults.add("stdin", "must be a reader or a pipe, not both")
+	}
+	return c, c.faults.err(call{op: "exec"})
+}
+
+// command is the argument list to send. The directory and the caller's words are parameters of the shell's script, so
+// that none of them needs quoting; exec makes signals and exit code the command's own.
+func (c *execConfig) command() []string {
+	if c.dir == "" {
+		return c.argv
+	}
+	return append([]string{"/bin/sh", "-c", `cd -- "$0" && exec "$@"`, c.dir}, c.argv...)
+}
+
+type execOption func(*execConfig)
+
+func (o execOption) applyExec(c *execConfig) { o(c) }
+
+// WithStdin feeds the command from r, and closes its input at the end of r. An error of r ends the command's stream.
+func WithStdin(r io.Reader) ExecOption { return execOption(func(c *execConfig) { c.stdin = r }) }
+
+// WithStdinPipe gives the process an input that [Process.Stdin] writes to. Without it the command's input is empty.
+func WithStdinPipe() ExecOption { return execOption(func(c *execConfig) { c.stdinPipe = true }) }
+
+// WithStdout has the command's standard output written to w as it appears, all of it, instead of keeping it. While a Write
+// of w takes its time, the command may have to wait: standard error comes over the same stream. Its error ends the stream.
+func WithStdout(w io.Writer) ExecOption { return execOption(func(c *execConfig) { c.stdout = w }) }
+
+// WithStderr is [WithStdout] for the standard error stream.
+func WithStderr(w io.Writer) ExecOption { return execOption(func(c *execConfig) { c.stderr = w }) }
+
+// WithOutputLimit sets how many bytes of each output stream are kept: the first n, 16 MiB by default. The rest is counted
+// and dropped, visibly: see [Result.Truncated].
+func WithOutputLimit(n int64) ExecOption {
+	return execOption(func(c *execConfig) {
+		if n < 0 {
+			c.faults.add("output limit", "must not be negative, is %d", n)
+		}
+		c.outputLimit = n
+	})
+}
+
+// WithTimeout bounds a command: when it is over, the stream is cut, which usually ends the command, and the error matches
+// [ErrCommandTimeout]. The service has no such limit, so it is kept here, with five seconds of patience for an exit that
+// is on its way. Waiting for the sandbox to run does not count.
+func WithTimeout(d time.Duration) ExecOption {
+	return execOption(func(c *execConfig) {
+		if d <= 0 {
+			c.faults.add("timeout", "must be above zero, is %v", d)
+		}
+		c.timeout = d
+	})
+}
+
+type containerOption string
+
+// WithContainer chooses a container by its name; by default it is the primary one.
+func WithContainer(name string) ContainerOption { return containerOption(name) }
+
+func (o containerOption) applyExec(c *execConfig) { c.container = string(o) }
+func (o containerOption) applyFile(c *fileConfig) { c.container = string(o) }
+
+// fileConfig is the configuration of a file operation.
+type fileConfig struct {
+	faults    faults
+	container string
+	parents   bool
+}
+
+func newFileConfig(path string, opts []FileOption) (*fileConfig, error) {
+	c := &fileConfig{}
+	switch {
+	case path == "":
+		c.faults.add("path", "must not be empty")
+	case hasNUL(path):
+		c.faults.add("path", "must not contain NUL, is %q", path)
+	}
+	for _, o := range opts {
+		if o != nil {
+			o.applyFile(c)
+		}
+	}
+	return c, c.faults.err(call{op: "file", path: path})
+}
+
+type fileOption func(*fileConfig)
+
+func (o fileOption) applyFile(c *fileConfig) { o(c) }
+
+// WithParents makes the directory of a file that is written, and those above it, by the image's mkdir.
+func WithParents() FileOption { return fileOption(func(c *fileConfig) { c.parents = true }) }
