@@ -1,0 +1,73 @@
+package cwsandboxtest
+
+import (
+	"errors"
+	"log/slog"
+
+	"github.com/cwsandbox/cwsandbox-go/internal/localserver/container"
+	"github.com/cwsandbox/cwsandbox-go/internal/localserver/process"
+	"github.com/cwsandbox/cwsandbox-go/internal/localserver/scripted"
+)
+
+// An Option configures a [Server].
+type Option func(*config)
+
+type config struct {
+	inMemory       bool
+	processes      bool
+	allowLeftovers bool
+	logger         *slog.Logger
+	commands       []scripted.Option
+}
+
+// InMemory serves without a network: only clients made by [Server.Client] or with [Server.DialOptions] reach the server.
+// Such a server may live inside a testing/synctest bubble, where no command, timeout or lifetime takes real time.
+func InMemory() Option { return func(c *config) { c.inMemory = true } }
+
+// Processes runs commands as real processes of this machine, as isolated as it allows: [Server.Isolation] tells how far.
+// The test binary must call [Main], another program [Init]; without that the processes are not isolated at all. None of
+// it is a security boundary against hostile code. Processes do not know the fake time of testing/synctest.
+func Processes() Option { return func(c *config) { c.processes = true } }
+
+// AllowLeftovers lets a test end with sandboxes that it has not stopped. The server stops them in any case.
+func AllowLeftovers() Option { return func(c *config) { c.allowLeftovers = true } }
+
+// WithLogger makes the server log to l what a developer should know. It is silent by default.
+func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }
+
+// WithCommand answers a command with a function. The name is the first word of the command without its directory.
+// Known without it are echo, cat, env, pwd, true, false and sleep, and sh -c and bash -c with a shell that can run a
+// sequence of these commands and exit.
+func WithCommand(name string, c Command) Option {
+	return func(cfg *config) { cfg.commands = append(cfg.commands, scripted.WithCommand(name, c)) }
+}
+
+// WithScript answers "sh -c text" and "bash -c text" with a function.
+func WithScript(text string, c Command) Option {
+	return func(cfg *config) { cfg.commands = append(cfg.commands, scripted.WithScript(text, c)) }
+}
+
+func newConfig(opts []Option) (*config, error) {
+	c := new(config)
+	for _, o := range opts {
+		if o != nil {
+			o(c)
+		}
+	}
+	if c.processes && len(c.commands) > 0 {
+		return nil, errors.New("cwsandboxtest: with Processes, WithCommand and WithScript have no effect")
+	}
+	return c, nil
+}
+
+func (c *config) runtime() (container.Runtime, error) {
+	if !c.processes {
+		return scripted.New(c.commands...), nil
+	}
+	// Not returned as it is: a nil pointer would make an interface that is not nil.
+	rt, err := process.New(process.Options{Logger: c.logger})
+	if err != nil {
+		return nil, err
+	}
+	return rt, nil
+}
