@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/cwsandbox/cwsandbox-go/internal/localserver"
+	"github.com/cwsandbox/cwsandbox-go/internal/localserver/process"
+)
+
+const defaultListen = "127.0.0.1:7643"
+
+// config is what the command line says.
+type config struct {
+	host, port  string
+	keys        []localserver.Key
+	tls         bool
+	certFile    string
+	keyFile     string
+	isolation   string
+	logLevel    slog.Level
+	allowRemote bool
+	readyFile   string
+	dataDir     string
+}
+
+// parse reads the command line. Its errors never contain a key.
+func parse(args []string, stderr io.Writer) (*config, error) {
+	c := &config{}
+	fs := flag.NewFlagSet("cwsandbox-local", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	listen := fs.String("listen", defaultListen, "`address` to listen on; port 0 picks one; 127.0.0.1 stands for ::1 as well")
+	keys := fs.String("keys", "", "API `keys` to accept, separated by commas; other users of this machine may see them, see -key-file")
+	keyFile := fs.String("key-file", "", "`file` with API keys to accept, one per line: KEY [user=NAME] [organization=NAME] [admin=false]")
+	fs.BoolVar(&c.tls, "tls", false, "serve TLS, with a certificate of an own authority unless -tls-cert is given")
+	fs.StringVar(&c.certFile, "tls-cert", "", "certificate `file` in PEM; implies -tls")
+	fs.StringVar(&c.keyFile, "tls-key", "", "private key `file` of -tls-cert in PEM")
+	fs.StringVar(&c.isolation, "isolation", process.Auto, "`level`: auto, strict (auto, but not plain), isolated, rootless or plain")
+	fs.TextVar(&c.logLevel, "log-level", slog.LevelWarn, "`level` of what is logged to standard error: debug, info, warn or error")
+	fs.BoolVar(&c.allowRemote, "allow-remote", false, "allow an address that other machines can reach; needs TLS and keys")
+	fs.StringVar(&c.readyFile, "ready-file", "", "`file` that receives the base URL once the server accepts connections")
+	fs.StringVar(&c.dataDir, "data-dir", "", "`directory` for what sandboxes write and for the own certificate authority (default: below the user's state directory)")
+	if err := fs.Parse(args); err != nil {
+		return nil, err
+	}
+	if fs.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	var err error
+	if c.host, c.port, err = net.SplitHostPort(*listen); err != nil {
+		return nil, fmt.Errorf("-listen: %w", err)
+	}
+	if c.keys, err = readKeys(*keys, *keyFile); err != nil {
+		return nil, err
+	}
+	return c, c.check()
+}
+
+func (c *config) check() error {
+	if (c.certFile == "") != (c.keyFile == "") {
+		return errors.New("-tls-cert and -tls-key need each other")
+	}
+	c.tls = c.tls || c.certFile != ""
+	switch c.isolation {
+	case process.Auto, process.Strict, process.Isolated, process.Rootless, process.Plain:
+	default:
+		return fmt.Errorf("-isolation: unknown level %q", c.isolation)
+	}
+	if isLoopback(c.host) || c.tls && len(c.keys) > 0 && c.allowRemote {
+		return nil
+	}
+	return fmt.Errorf("-listen: other machines can reach %q and could run commands here: "+
+		"that needs -tls, -keys or -key-file, and -allow-remote", c.host)
+}
+
+// isLoopback says whether only this machine reaches the host. Names other than localhost are not looked up.
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback()
+}

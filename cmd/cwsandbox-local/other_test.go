@@ -1,0 +1,8 @@
+//go:build unix && !linux
+
+package main
+
+// beforeProgram is not used on this system.
+const beforeProgram = ""
+
+func prepare(string) {}
