@@ -36,9 +36,10 @@ type fake struct {
 	list   func(ctx context.Context, n int, req *sandboxv1.ListSandboxesRequest) (*sandboxv1.ListSandboxesResponse, error)
 	exec   func(stream sandboxv1.SandboxService_StreamExecServer) error
 
-	mu    sync.Mutex
-	calls []seen
-	logs  strings.Builder
+	mu     sync.Mutex
+	calls  []seen
+	counts map[string]int // by method
+	logs   strings.Builder
 }
 
 // seen is one call as the service saw it.
@@ -124,13 +125,11 @@ func (f *fake) note(ctx context.Context, method string, req proto.Message) int {
 		s.deadline = time.Until(d)
 	}
 	f.calls = append(f.calls, s)
-	n := 0
-	for _, c := range f.calls {
-		if c.method == method {
-			n++
-		}
+	if f.counts == nil {
+		f.counts = make(map[string]int)
 	}
-	return n
+	f.counts[method]++
+	return f.counts[method]
 }
 
 // of returns the calls of one method.

@@ -279,7 +279,7 @@ func TestProcessEnds(t *testing.T) {
 		p, err := sb.StartProcess(t.Context(), argv)
 		require.NoError(t, err)
 		synctest.Wait()
-		sb.s.endLife(sb.s.stoppedError())
+		sb.s.endLife(errStopped)
 		_, err = p.Wait()
 		all(t, err, ErrNotRunning)
 		none(t, err, context.Canceled)

@@ -3,6 +3,7 @@ package cwsandbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/cwsandbox/cwsandbox-go/internal/transport"
@@ -112,7 +113,7 @@ func (s *shared) stopNow(grace time.Duration) (StopResult, error) {
 	result := StopResult{Accepted: s.info.stopped}
 	s.mu.Unlock()
 	if err == nil {
-		s.endLife(s.stoppedError())
+		s.endLife(errStopped)
 		return result, nil
 	}
 	if result.Accepted { // deleting again would be of no use
@@ -131,7 +132,7 @@ func (s *shared) delete(ctx context.Context, grace time.Duration) (missing bool,
 	switch {
 	case errors.Is(err, ErrNotFound), err == nil && reply.GetSandbox() == nil:
 		s.lost()
-		s.endLife(s.stoppedError())
+		s.endLife(errStopped)
 		return true, nil
 	case err != nil:
 		return false, err
@@ -140,6 +141,5 @@ func (s *shared) delete(ctx context.Context, grace time.Duration) (missing bool,
 	return false, nil
 }
 
-func (s *shared) stoppedError() error {
-	return call{op: "stream", sandbox: s.id}.refuse("the sandbox was stopped", ErrNotRunning)
-}
+// errStopped is why streams end that are still open when a stop has seen the end of their sandbox.
+var errStopped = fmt.Errorf("the sandbox was stopped: %w", ErrNotRunning)

@@ -46,7 +46,7 @@ func lookPath(name, dir, path string) (string, error) {
 		if err == nil {
 			return file, nil
 		}
-		if denied == nil && !missing(err) {
+		if denied == nil && exists(file) { // a directory that cannot be searched holds nothing
 			denied = startError(file, err)
 		}
 	}
@@ -65,6 +65,11 @@ func executable(file string) error {
 		return unix.EISDIR
 	}
 	return unix.Access(file, unix.X_OK)
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }
 
 func missing(err error) bool {
