@@ -1,42 +1,75 @@
 package cwsandbox
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"strings"
-	"unicode"
 )
 
-// Credential is what a request is authenticated with. However it is printed, logged or encoded, it shows its kind and
-// nothing secret.
+// Credential is what a request is authenticated with: see [BearerToken]. However it is printed, logged or encoded, it
+// shows nothing secret. The zero value fails the request that it is used for.
 type Credential struct {
-	kind     string
-	metadata map[string]string
+	// token is a function so that not even a reflecting printer finds the secret, wherever the credential is nested.
+	token func() string
 }
 
 // BearerToken is the credential of an API key or another token that the service takes as such. Blanks around it are
-// dropped; an empty token, or one with control characters inside, fails the request that it is used for.
+// dropped; an empty token, or one of other than printable ASCII characters, fails the request that it is used for.
 func BearerToken(token string) Credential {
-	return Credential{kind: "bearer token", metadata: map[string]string{"authorization": "Bearer " + strings.TrimSpace(token)}}
+	token = strings.TrimSpace(token)
+	return Credential{func() string { return token }}
 }
 
-// valid reports whether the credential can be sent.
-func (c Credential) valid() bool {
-	for _, value := range c.metadata {
-		if strings.TrimSpace(strings.TrimPrefix(value, "Bearer ")) == "" || strings.ContainsFunc(value, unicode.IsControl) {
-			return false
-		}
+const redacted = "REDACTED"
+
+// String returns REDACTED.
+func (c Credential) String() string { return redacted }
+
+// Format writes REDACTED, whatever the verb.
+func (c Credential) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+
+// LogValue returns REDACTED.
+func (c Credential) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText returns REDACTED, for JSON too.
+func (c Credential) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// metadata is what goes with a request. The error does not show the token.
+func (c Credential) metadata() (map[string]string, error) {
+	if c.token == nil {
+		return nil, errors.New("the credential is empty")
 	}
-	return len(c.metadata) > 0
+	if err := checkToken(c.token()); err != nil {
+		return nil, fmt.Errorf("the token %w", err)
+	}
+	return map[string]string{"authorization": "Bearer " + c.token()}, nil
 }
 
-// String shows the kind of credential.
-func (c Credential) String() string { return "cwsandbox.Credential(" + c.kind + " REDACTED)" }
+// checkToken says what keeps a token from being sent, without showing it.
+func checkToken(token string) error {
+	switch {
+	case token == "":
+		return errors.New("is blank")
+	case !printableASCII(token):
+		return errors.New("contains a character that is not printable ASCII")
+	}
+	return nil
+}
 
-// GoString is String.
-func (c Credential) GoString() string { return c.String() }
+func printableASCII(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
+}
 
-// LogValue is String.
-func (c Credential) LogValue() slog.Value { return slog.StringValue(c.String()) }
-
-// MarshalText is String.
-func (c Credential) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+// asking makes the caller's function the one that the transport asks before each attempt.
+func asking(fn func(context.Context) (Credential, error)) func(context.Context) (map[string]string, error) {
+	return func(ctx context.Context) (map[string]string, error) {
+		credential, err := fn(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return credential.metadata()
+	}
+}

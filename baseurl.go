@@ -1,6 +1,7 @@
 package cwsandbox
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -26,6 +27,9 @@ type serverURL struct {
 // parseServerURL reads a base URL. The error does not repeat what may be secret.
 func parseServerURL(raw string) (serverURL, error) {
 	raw = strings.TrimSpace(raw)
+	if strings.Contains(raw, "@") { // what stands before it is not for error messages
+		return serverURL{}, errors.New("must not contain a user or password")
+	}
 	scheme, rest, found := strings.Cut(raw, "://")
 	if !found {
 		return serverURL{}, schemeError(raw)
@@ -36,16 +40,10 @@ func parseServerURL(raw string) (serverURL, error) {
 	case "http":
 		u.plaintext, u.port = true, 80
 	default:
-		return serverURL{}, fmt.Errorf("the scheme must be http or https, not %q", scheme)
+		return serverURL{}, fmt.Errorf("the scheme must be https or http, not %q", scheme)
 	}
-	if strings.Contains(rest, "@") {
-		return serverURL{}, fmt.Errorf("must not contain a user or password")
-	}
-	if _, query, found := strings.Cut(rest, "?"); found {
-		return serverURL{}, fmt.Errorf("must not have a query, has %q", query)
-	}
-	if _, fragment, found := strings.Cut(rest, "#"); found {
-		return serverURL{}, fmt.Errorf("must not have a fragment, has %q", fragment)
+	if strings.ContainsAny(rest, "?#") { // may hold a token
+		return serverURL{}, errors.New("must not have a query or a fragment")
 	}
 	authority, path, _ := strings.Cut(rest, "/")
 	if path = strings.Trim(path, "/"); path != "" {
@@ -57,23 +55,23 @@ func parseServerURL(raw string) (serverURL, error) {
 // schemeError asks for a scheme, and proposes one where the rest looks like host:port.
 func schemeError(raw string) error {
 	const text = "must begin with https:// (or http:// to this machine)"
-	if _, port, err := net.SplitHostPort(raw); err == nil && !strings.ContainsAny(raw, "@/?#") {
+	if _, port, err := net.SplitHostPort(raw); err == nil && !strings.ContainsAny(raw, "/?#") {
 		if _, err := strconv.Atoi(port); err == nil {
 			return fmt.Errorf("%s: did you mean https://%s?", text, raw)
 		}
 	}
-	return fmt.Errorf("%s", text)
+	return errors.New(text)
 }
 
 // withAuthority reads host and port.
 func (u serverURL) withAuthority(authority string) (serverURL, error) {
 	parsed, err := url.Parse("//" + authority)
 	if err != nil || parsed.Host != authority {
-		return serverURL{}, fmt.Errorf("the host or the port cannot be read")
+		return serverURL{}, errors.New("the host or the port cannot be read")
 	}
 	u.host = strings.ToLower(parsed.Hostname())
 	if u.host == "" {
-		return serverURL{}, fmt.Errorf("the host is missing")
+		return serverURL{}, errors.New("the host is missing")
 	}
 	if port := parsed.Port(); port != "" || strings.HasSuffix(authority, ":") {
 		u.port, err = strconv.Atoi(port)

@@ -1,6 +1,7 @@
 package cwsandbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,18 +126,18 @@ var streamSentinels = map[string][]error{
 }
 
 // wrap translates a failure of the transport, the error of a context or any other cause into an *Error. Nil stays nil,
-// and what is an *Error already stays as it is.
+// and what is an *Error already stays as it is. It looks at err itself and not at what err wraps: the reader of a
+// command's input, for one, may fail with the error of another sandbox.
 func (c call) wrap(err error) error {
-	var own *Error
-	var rpc *rpcerr.Error
-	switch {
-	case err == nil:
+	switch err := err.(type) {
+	case nil:
 		return nil
-	case errors.As(err, &rpc):
-		return c.translate(rpc)
-	case errors.As(err, &own):
+	case *Error:
 		return err
-	case errors.Is(err, context.DeadlineExceeded):
+	case *rpcerr.Error:
+		return c.translate(err)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
 		return c.make(err.Error(), err, ErrTimeout)
 	}
 	return c.make(err.Error(), err)
@@ -144,7 +145,7 @@ func (c call) wrap(err error) error {
 
 // translate is the one place where the failure of a call gets its meaning.
 func (c call) translate(rpc *rpcerr.Error) *Error {
-	e := c.make(describe(rpc), c.meaning(rpc)...)
+	e := c.make(describe(rpc), append(c.sentinels(rpc), c.causes(rpc)...)...)
 	e.status = rpc.Status
 	e.Reason, e.Domain, e.Metadata = Reason(rpc.Reason), rpc.Domain, maps.Clone(rpc.Metadata)
 	if rpc.RetryDelay > 0 {
@@ -153,46 +154,50 @@ func (c call) translate(rpc *rpcerr.Error) *Error {
 	for _, v := range rpc.Violations {
 		e.Violations = append(e.Violations, Violation(v))
 	}
-	if e.Resource == "" && errors.Is(e, ErrNotFound) {
-		e.Resource = "sandbox"
-		if r, ok := resources[e.Reason]; ok && rpc.Trusted() {
-			e.Resource = r
-		}
-	}
-	if e.Path == "" && errors.Is(e, ErrFile) {
-		e.Path = rpc.Metadata["filepath"]
+	if rpc.Trusted() {
+		e.Resource = cmp.Or(resources[e.Reason], e.Resource)
+		e.SandboxID = cmp.Or(c.sandbox, rpc.Metadata["sandbox_id"])
+		e.Path = cmp.Or(c.path, rpc.Metadata["filepath"])
 	}
 	return e
 }
 
-// meaning is what the error of a call matches.
-func (c call) meaning(rpc *rpcerr.Error) []error {
-	code := rpc.Status.Code()
+// causes are rpc, with what it holds, and the translated failure that was about to be repeated when it ended.
+func (c call) causes(rpc *rpcerr.Error) []error {
+	var last *rpcerr.Error
+	if errors.As(rpc.Last, &last) {
+		return []error{rpc, c.translate(last)}
+	}
+	return []error{rpc}
+}
+
+// sentinels decides in the order of what is known for sure: the end of the caller's context, a cause in this program, the
+// service's own reason, the code.
+func (c call) sentinels(rpc *rpcerr.Error) []error {
 	switch {
+	case errors.Is(rpc.Context, context.DeadlineExceeded):
+		return []error{ErrTimeout}
 	case rpc.Context != nil:
-		is := []error{rpc.Context}
-		if errors.Is(rpc.Context, context.DeadlineExceeded) {
-			is = append(is, ErrTimeout)
-		}
-		return append(is, rpc)
+		return nil
 	case errors.Is(rpc.Err, rpcerr.ErrClosed):
-		return []error{ErrClosed, rpc}
+		return []error{ErrClosed}
 	case errors.Is(rpc.Err, rpcerr.ErrCredentials):
-		return []error{ErrUnauthenticated, rpc}
+		return []error{ErrUnauthenticated}
 	case rpcerr.IsMessageSize(rpc) && c.path != "":
-		return []error{ErrFileTooLarge, rpc}
+		return []error{ErrFileTooLarge}
 	case rpcerr.IsMessageSize(rpc):
-		return []error{ErrInvalidArgument, rpc}
+		return []error{ErrInvalidArgument}
 	}
-	is, known := reasonSentinels[Reason(rpc.Reason)]
+	code, reason := rpc.Status.Code(), Reason(rpc.Reason)
+	is, known := reasonSentinels[reason]
 	if !known || !rpc.Trusted() {
-		return append([]error{rpc}, codeSentinels[code]...)
+		return slices.Clone(codeSentinels[code])
 	}
-	is = append([]error{rpc}, is...)
+	is = slices.Clone(is)
 	switch {
-	case placement(rpc) && c.creates():
+	case reason == ReasonRunnerUnavailable && c.creates():
 		is = append(is, ErrPlacement)
-	case placement(rpc) && code == codes.ResourceExhausted:
+	case slices.Contains(is, ErrPlacement) && code == codes.ResourceExhausted:
 		is = append(is, ErrResourceExhausted)
 	}
 	return is

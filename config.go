@@ -1,151 +1,132 @@
 package cwsandbox
 
 import (
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
+	"context"
+	"crypto/x509"
+	"log/slog"
 	"time"
-)
 
-// layer is where a value of a merged configuration came from. A later layer lies over an earlier one.
-type layer int
+	"google.golang.org/grpc"
+
+	"github.com/cwsandbox/cwsandbox-go/internal/transport"
+)
 
 const (
-	layerBuiltIn layer = iota
-	layerEnvironment
-	layerBundle
-	layerSession
-	layerCall
+	defaultRequestTimeout = 300 * time.Second
+	defaultRetryBudget    = 30 * time.Second
 )
 
-// setting is a value with the layer that set it.
-type setting[T any] struct {
-	value T
-	from  layer
-}
-
-// faults gathers everything that is wrong with one call, so that it is reported together.
-type faults []Violation
-
-func (f *faults) add(field, format string, args ...any) {
-	*f = append(*f, Violation{Field: field, Description: fmt.Sprintf(format, args...)})
-}
-
-// err is the error of the call, or nil.
-func (f faults) err(c call) error {
-	if len(f) == 0 {
-		return nil
-	}
-	e := c.make("", ErrInvalidArgument)
-	e.Violations = f
-	return e
-}
-
-// command is what the main process runs. The zero value is the image's own command.
-type command struct {
-	name string
-	args []string
-}
-
-// keepAlive is the main process of a sandbox whose caller says nothing: it waits, and ends well when it is told to.
-var keepAlive = command{"/bin/sh", []string{"-c", `trap "exit 0" TERM INT; sleep infinity & wait`}}
-
-const (
-	defaultImage       = "python:3.11"
-	defaultMaxLifetime = time.Hour
-	containerName      = "main"
-)
-
-// createConfig is the merged configuration of one create.
-type createConfig struct {
+// clientConfig is the frozen configuration of a client. Once it is resolved it holds no secret but within functions.
+type clientConfig struct {
 	faults faults
-	layer  layer // of the option that is being applied
 
-	image          setting[string]
-	command        setting[command]
-	dir            setting[string]
-	displayName    setting[string]
-	env            map[string]setting[string]
-	annotations    map[string]setting[string]
-	tags           []string
-	files          map[string]setting[[]byte]
-	runners        setting[[]string]
-	resources      setting[*Resources]
-	maxLifetime    setting[time.Duration] // zero: the platform's own
-	grace          time.Duration
-	requestTimeout time.Duration // zero: the client's
+	// As the options give them.
+	apiKey          *string // not nil: of WithAPIKey, even when blank
+	baseURL         string  // once resolved: as shown
+	controlPlaneURL string
+	insecure        bool
+
+	logger          *slog.Logger
+	integration     string
+	rootCAs         *x509.CertPool
+	dialOptions     []grpc.DialOption
+	requestTimeout  time.Duration
+	retryBudget     time.Duration
+	privateRegistry bool
+
+	// Resolved.
+	base, controlPlane serverURL
+	credentials        func(context.Context) (Credential, error) // of WithCredentials, or of the key
+	credentialKind     string
+	environment        environment
 }
 
-// newCreateConfig merges the layers of a create and validates the result.
-func newCreateConfig(op string, env environment, session, call_ []Option) (*createConfig, error) {
-	c := &createConfig{
-		image:       setting[string]{value: defaultImage},
-		command:     setting[command]{value: keepAlive},
-		env:         make(map[string]setting[string]),
-		annotations: make(map[string]setting[string]),
-		files:       make(map[string]setting[[]byte]),
-		maxLifetime: setting[time.Duration]{value: defaultMaxLifetime},
-		grace:       defaultGrace,
+// newClientConfig resolves options and environment. It does no I/O. All faults are reported together.
+func newClientConfig(getenv func(string) string, opts []ClientOption) (clientConfig, error) {
+	c := clientConfig{requestTimeout: defaultRequestTimeout, retryBudget: defaultRetryBudget}
+	applyAll(&c.faults, opts, func(o ClientOption) { o.applyClient(&c) })
+	if c.logger == nil {
+		c.logger = slog.New(slog.DiscardHandler)
 	}
-	if env.maxLifetime != nil {
-		c.maxLifetime = setting[time.Duration]{*env.maxLifetime, layerEnvironment}
+	c.environment = readEnvironment(getenv, &c.faults)
+	c.resolveURLs()
+	if err := c.faults.err(call{op: "new client"}); err != nil {
+		return clientConfig{}, err
 	}
-	c.layer = layerSession
-	c.apply(session)
-	c.layer = layerCall
-	c.apply(call_)
-	c.validate()
-	return c, c.faults.err(call{op: op})
+	if err := c.resolveCredentials(); err != nil {
+		return clientConfig{}, err
+	}
+	return c, nil
 }
 
-func (c *createConfig) apply(opts []Option) {
-	for _, o := range opts {
-		if o != nil {
-			o.applyCreate(c)
-		}
+// resolveURLs decides where the services are. A client that is pointed elsewhere never sends its key to the vendor.
+func (c *clientConfig) resolveURLs() {
+	source, raw := "WithBaseURL", c.baseURL
+	if raw == "" {
+		source, raw = "CWSANDBOX_BASE_URL", c.environment.baseURL
+	}
+	if raw == "" {
+		raw = defaultBaseURL
+	}
+	c.base = c.resolveURL(source, raw)
+	c.baseURL = c.base.String()
+	switch {
+	case c.controlPlaneURL != "":
+		c.controlPlane = c.resolveURL("WithControlPlaneURL", c.controlPlaneURL)
+	case c.baseURL == defaultBaseURL:
+		c.controlPlane = c.resolveURL("", defaultControlPlaneURL)
+	default:
+		c.controlPlane = c.base
 	}
 }
 
-// bundle is a list of options that counts as one. Its values are weaker in one respect only: they are known to come from
-// a bundle.
-type bundle []Option
-
-// Defaults makes one option of several, to be used again and again: for sessions and calls alike. It takes effect where
-// it stands in a list; later options win. An option that is wrong fails the call that the bundle is given to. The bundle
-// does not change and may be used by any number of goroutines.
-func Defaults(opts ...Option) Option { return bundle(slices.Clone(opts)) }
-
-func (b bundle) applyCreate(c *createConfig) {
-	outer := c.layer
-	c.layer = layerBundle
-	c.apply(b)
-	c.layer = outer
+func (c *clientConfig) resolveURL(source, raw string) serverURL {
+	u, err := parseServerURL(raw)
+	switch {
+	case err != nil:
+		c.faults.add(source, "%v", err)
+	case u.plaintext && !u.loopback() && !c.insecure:
+		c.faults.add(source, "http to %s would send the credential in the clear: use https, or WithInsecureTransport", u.host)
+	}
+	return u
 }
 
-// keys returns the sorted keys of a map, so that what is made from it is the same every time.
-func keys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
-// values drops the layers of a map. An empty one is nil.
-func values(m map[string]setting[string]) map[string]string {
-	if len(m) == 0 {
+// resolveCredentials makes every source of credentials one function, and forgets the key itself.
+func (c *clientConfig) resolveCredentials() error {
+	key := c.environment.apiKey
+	if c.apiKey != nil {
+		key = *c.apiKey
+	}
+	c.apiKey, c.environment.apiKey = nil, ""
+	if c.credentials != nil {
+		c.credentialKind = "credentials callback"
 		return nil
 	}
-	plain := make(map[string]string, len(m))
-	for k, v := range m {
-		plain[k] = v.value
+	op := call{op: "new client"}
+	if key == "" {
+		return op.refuse("no API key: set CWSANDBOX_API_KEY, or use WithAPIKey or WithCredentials", ErrUnauthenticated)
 	}
-	return plain
+	if err := checkToken(key); err != nil {
+		return op.refuse("the API key "+err.Error(), ErrInvalidArgument, ErrUnauthenticated)
+	}
+	token := BearerToken(key)
+	c.credentialKind = "API key"
+	c.credentials = func(context.Context) (Credential, error) { return token, nil }
+	return nil
 }
 
-// addTags adds tags that are not there yet.
-func addTags(tags []string, more ...string) []string {
-	for _, t := range more {
-		if !slices.Contains(tags, t) {
-			tags = append(tags, t)
-		}
+// transport is the configuration of the layer below.
+func (c *clientConfig) transport() transport.Config {
+	return transport.Config{
+		Base:           c.base.endpoint(),
+		ControlPlane:   c.controlPlane.endpoint(),
+		Credentials:    asking(c.credentials),
+		Version:        version(),
+		Integration:    c.integration,
+		RootCAs:        c.rootCAs,
+		DialOptions:    c.dialOptions,
+		RequestTimeout: c.requestTimeout,
+		RetryBudget:    c.retryBudget,
+		Logger:         c.logger,
 	}
-	return tags
 }
-
-func hasNUL(s string) bool { return strings.Contains(s, "\x00") }

@@ -22,10 +22,8 @@ func readEnvironment(getenv func(string) string, f *faults) environment {
 	const lifetime = "CWSANDBOX_MAX_LIFETIME"
 	if text := get(lifetime); text != "" {
 		d, ok := parseSeconds(text)
-		if !ok {
-			f.add(lifetime, "must be a duration such as 90m, or whole seconds such as 5400, is %q", text)
-		} else {
-			checkDuration(f, lifetime, d)
+		if !ok || d < 0 || d > maxSeconds*time.Second {
+			f.add(lifetime, "must be a duration such as 90m, whole seconds such as 5400, or 0 for the platform's own, is %q", text)
 		}
 		e.maxLifetime = &d
 	}
@@ -34,7 +32,7 @@ func readEnvironment(getenv func(string) string, f *faults) environment {
 
 // parseSeconds reads a Go duration or a number of whole seconds.
 func parseSeconds(text string) (time.Duration, bool) {
-	if n, err := strconv.ParseInt(text, 10, 32); err == nil {
+	if n, err := strconv.ParseInt(text, 10, 32); err == nil { // 32 bits: no overflow below
 		return time.Duration(n) * time.Second, true
 	}
 	d, err := time.ParseDuration(text)

@@ -1,10 +1,10 @@
 package cwsandbox
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -34,7 +34,7 @@ var (
 	// ErrTimeout: a limit ended the operation: the SDK's, the caller's, or the service's.
 	ErrTimeout = errors.New("timeout")
 	// ErrCommandTimeout: the command's own limit ended it. Also ErrTimeout.
-	ErrCommandTimeout = errors.New("command timeout")
+	ErrCommandTimeout = implying("command timeout", ErrTimeout)
 	// ErrUnavailable: the service, a runner or the connection is away, in passing; see the error's RetryAfter.
 	ErrUnavailable = errors.New("unavailable")
 	// ErrResourceExhausted: a quota, a rate or a capacity is used up.
@@ -54,32 +54,33 @@ var (
 	// ErrFile: a file operation failed; the error's Path says on what.
 	ErrFile = errors.New("file operation failed")
 	// ErrFileNotFound: there is no such path. Also ErrFile and fs.ErrNotExist.
-	ErrFileNotFound = errors.New("file not found")
+	ErrFileNotFound = implying("file not found", ErrFile, fs.ErrNotExist)
 	// ErrFilePermission: the container's user may not do this. Also ErrFile and fs.ErrPermission.
-	ErrFilePermission = errors.New("file permission denied")
+	ErrFilePermission = implying("file permission denied", ErrFile, fs.ErrPermission)
 	// ErrIsDirectory: the path is a directory. Also ErrFile.
-	ErrIsDirectory = errors.New("is a directory")
+	ErrIsDirectory = implying("is a directory", ErrFile)
 	// ErrFileTooLarge: the file is above what one call can carry. Also ErrFile.
-	ErrFileTooLarge = errors.New("file too large")
+	ErrFileTooLarge = implying("file too large", ErrFile)
 	// ErrSnapshotFailed: an archive, or a restore from one, ended in failure.
 	ErrSnapshotFailed = errors.New("snapshot failed")
 	// ErrStream: a stream ended by an error in it, or without its last frame.
 	ErrStream = errors.New("stream failed")
 	// ErrBackpressure: the reader was too slow, and output was lost. Also ErrStream.
-	ErrBackpressure = errors.New("reader too slow")
+	ErrBackpressure = implying("reader too slow", ErrStream)
 	// ErrTruncated: output, or the content of a file, was lost or cut.
 	ErrTruncated = errors.New("truncated")
 )
 
-// implied are the sentinels and errors of the standard library that a sentinel brings with it.
-var implied = map[error][]error{
-	ErrCommandTimeout: {ErrTimeout},
-	ErrFileNotFound:   {ErrFile, fs.ErrNotExist},
-	ErrFilePermission: {ErrFile, fs.ErrPermission},
-	ErrIsDirectory:    {ErrFile},
-	ErrFileTooLarge:   {ErrFile},
-	ErrBackpressure:   {ErrStream},
+// special is a sentinel that is also others: whoever matches it matches them.
+type special struct {
+	text   string
+	others []error
 }
+
+func implying(text string, others ...error) error { return &special{text, others} }
+
+func (s *special) Error() string   { return s.text }
+func (s *special) Unwrap() []error { return s.others }
 
 // Error is the error of every operation of this package. Programs decide by the sentinels that it matches; the fields are
 // for people and logs, and may be empty.
@@ -131,9 +132,11 @@ func (e *Error) Error() string {
 	return oneLine(b.String())
 }
 
-// oneLine flattens line breaks and drops other control characters: the text is partly the service's.
+// oneLine puts a blank for line breaks and other control characters: the text is partly the service's.
 func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, unicode.IsControl), " ")
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool {
+		return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp)
+	}), " ")
 }
 
 // Unwrap returns what e matches: sentinels, errors of contexts, and causes.
@@ -146,7 +149,7 @@ func (e *Error) GRPCStatus() *status.Status { return e.status }
 // with returns a copy of e that matches more.
 func (e *Error) with(sentinels ...error) *Error {
 	c := *e
-	c.is = appendMissing(slices.Clone(e.is), sentinels...)
+	c.is = slices.Concat(e.is, sentinels)
 	return &c
 }
 
@@ -201,23 +204,12 @@ func (c call) refuse(text string, sentinels ...error) error {
 }
 
 func (c call) make(text string, sentinels ...error) *Error {
-	return &Error{
-		Op: c.op, SandboxID: c.sandbox, Resource: c.resource, Path: c.path, RequestID: c.requestID,
-		text: text, is: appendMissing(nil, sentinels...),
+	e := &Error{
+		Op: c.op, SandboxID: c.sandbox, Path: c.path, RequestID: c.requestID,
+		text: text, is: slices.Clone(sentinels),
 	}
-}
-
-// appendMissing appends errors, and those that they imply, that are not there yet.
-func appendMissing(list []error, errs ...error) []error {
-	for _, err := range errs {
-		if !reflect.TypeOf(err).Comparable() {
-			list = append(list, err)
-			continue
-		}
-		if !slices.Contains(list, err) {
-			list = append(list, err)
-		}
-		list = appendMissing(list, implied[err]...)
+	if slices.Contains(sentinels, ErrNotFound) {
+		e.Resource = cmp.Or(c.resource, "sandbox")
 	}
-	return list
+	return e
 }

@@ -162,7 +162,18 @@ func (f *fake) CreateSandbox(ctx context.Context, req *sandboxv1.CreateSandboxRe
 }
 
 func (f *fake) GetSandbox(ctx context.Context, req *sandboxv1.GetSandboxRequest) (*sandboxv1.Sandbox, error) {
-	return f.get(ctx, f.note(ctx, "GetSandbox", req), req.GetSandboxId())
+	n := f.note(ctx, "GetSandbox", req)
+	f.mu.Lock()
+	get := f.get
+	f.mu.Unlock()
+	return get(ctx, n, req.GetSandboxId())
+}
+
+// nowGet changes the answers of Get while somebody may be asking.
+func (f *fake) nowGet(get func(ctx context.Context, n int, id string) (*sandboxv1.Sandbox, error)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.get = get
 }
 
 func (f *fake) DeleteSandbox(ctx context.Context, req *sandboxv1.DeleteSandboxRequest) (*sandboxv1.DeleteSandboxResponse, error) {

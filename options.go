@@ -53,103 +53,19 @@ type CommandOption interface {
 	ExecOption
 }
 
-type createOption func(*createConfig)
-
-func (o createOption) applyCreate(c *createConfig) { o(c) }
-
-// WithImage chooses the container image, python:3.11 by default.
-func WithImage(ref string) Option {
-	return createOption(func(c *createConfig) {
-		if ref == "" {
-			c.faults.add("spec.containers[0].image", "must not be empty")
-		}
-		c.image = setting[string]{ref, c.layer}
-	})
-}
-
-// WithCommand sets the main process: a program and its arguments, with no shell in between. The sandbox ends when it
-// ends. By default a shell waits until the sandbox is stopped.
-func WithCommand(name string, args ...string) Option {
-	args = slices.Clone(args)
-	return createOption(func(c *createConfig) {
-		if name == "" {
-			c.faults.add("spec.containers[0].command", "must not be empty; WithImageCommand asks for the image's own")
-		}
-		if hasNUL(name) || slices.ContainsFunc(args, hasNUL) {
-			c.faults.add("spec.containers[0].args", "must not contain NUL")
-		}
-		c.command = setting[command]{command{name, args}, c.layer}
-	})
-}
-
-// WithImageCommand makes the image's own entrypoint the main process.
-func WithImageCommand() Option {
-	return createOption(func(c *createConfig) { c.command = setting[command]{from: c.layer} })
-}
-
-// WithoutEnv removes an environment variable that a weaker layer, or an earlier option, has set.
-func WithoutEnv(name string) Option {
-	return createOption(func(c *createConfig) { delete(c.env, name) })
-}
-
-// WithFile puts a file into the sandbox before its main process starts. It can be read there but not changed. The path is
-// absolute; the content is copied.
-func WithFile(path string, data []byte) Option {
-	data = slices.Clone(data)
-	return createOption(func(c *createConfig) {
-		const field = "spec.containers[0].files"
-		checkMountedFile(&c.faults, field, path)
-		if earlier, ok := c.files[path]; ok && earlier.from == c.layer {
-			c.faults.add(field, "must not repeat %q", path)
-		}
-		c.files[path] = setting[[]byte]{data, c.layer}
-	})
-}
-
-// WithDisplayName gives the sandbox a label for people, of at most 128 characters.
-func WithDisplayName(name string) Option {
-	return createOption(func(c *createConfig) {
-		if n := len([]rune(name)); n > maxDisplayName {
-			c.faults.add("display_name", "must have at most %d characters, has %d", maxDisplayName, n)
-		}
-		c.displayName = setting[string]{name, c.layer}
-	})
-}
-
-// WithAnnotation adds an annotation. There can be 100.
-func WithAnnotation(key, value string) Option {
-	return createOption(func(c *createConfig) {
-		if key == "" {
-			c.faults.add("spec.annotations", "the key must not be empty")
-		}
-		c.annotations[key] = setting[string]{value, c.layer}
-	})
-}
-
-// WithResources says how much CPU, memory and GPU the sandbox gets. It replaces what a weaker layer says as a whole.
-func WithResources(r Resources) Option {
-	r = *r.clone()
-	return createOption(func(c *createConfig) { c.resources = setting[*Resources]{r.clone(), c.layer} })
-}
-
-// WithMaxLifetime caps how long the service keeps the sandbox, whatever happens to this program: one hour by default. It
-// is rounded up to whole seconds. Zero asks for the platform's own limit, which is shorter; the service's maximum is 30
-// days. What applies is in [Info].
-func WithMaxLifetime(d time.Duration) Option {
-	return createOption(func(c *createConfig) {
-		checkDuration(&c.faults, "spec.max_lifetime_seconds", d)
-		c.maxLifetime = setting[time.Duration]{d, c.layer}
-	})
-}
-
 type tagOption []string
 
 // WithTags adds tags to a create, to those of weaker layers; in a list it asks for sandboxes that carry all of them. A tag
 // has at most 59 letters, digits, dots, underscores and dashes, and ends in a letter or digit.
 func WithTags(tags ...string) TagOption { return tagOption(slices.Clone(tags)) }
 
-func (o tagOption) applyCreate(c *createConfig) { c.tags = addTags(c.tags, o...) }
-func (o tagOption) applyList(c *listConfig)     { c.tags = addTags(c.tags, o...) }
+func (o tagOption) applyCreate(c *createConfig) {
+	c.tags = setting[[]string]{addTags(&c.faults, "spec.tags", c.tags.value, o), c.layer}
+}
+
+func (o tagOption) applyList(c *listConfig) { c.tags = addTags(&c.faults, "tags", c.tags, o) }
+
+func (o tagOption) String() string { return printedList("WithTags", o) }
 
 type runnerOption []string
 
@@ -158,9 +74,16 @@ type runnerOption []string
 func WithRunners(ids ...string) RunnerOption { return runnerOption(slices.Clone(ids)) }
 
 func (o runnerOption) applyCreate(c *createConfig) {
+	checkRunners(&c.faults, "spec.runner_ids", o)
 	c.runners = setting[[]string]{slices.Clone(o), c.layer}
 }
-func (o runnerOption) applyList(c *listConfig) { c.runners = slices.Clone(o) }
+
+func (o runnerOption) applyList(c *listConfig) {
+	checkRunners(&c.faults, "runner_ids", o)
+	c.runners = slices.Clone(o)
+}
+
+func (o runnerOption) String() string { return printedList("WithRunners", o) }
 
 type graceOption time.Duration
 
@@ -169,27 +92,25 @@ type graceOption time.Duration
 // stops. The service cuts it to its own maximum.
 func WithGrace(d time.Duration) GraceOption { return graceOption(d) }
 
-func (o graceOption) check(f *faults) { checkDuration(f, "grace_period_seconds", time.Duration(o)) }
-
-func (o graceOption) applyCreate(c *createConfig) {
-	o.check(&c.faults)
-	c.grace = time.Duration(o)
+func (o graceOption) check(f *faults) time.Duration {
+	checkSeconds(f, "grace_period_seconds", time.Duration(o))
+	return time.Duration(o)
 }
 
+func (o graceOption) applyCreate(c *createConfig) { c.grace = o.check(&c.faults) }
+func (o graceOption) applyDelete(c *deleteConfig) { c.grace = o.check(&c.faults) }
+
 func (o graceOption) applyAttach(c *attachConfig) {
-	o.check(&c.faults)
-	c.grace = (*time.Duration)(&o)
+	grace := o.check(&c.faults)
+	c.grace = &grace
 }
 
 func (o graceOption) applyStop(c *stopConfig) {
-	o.check(&c.faults)
-	c.grace = (*time.Duration)(&o)
+	grace := o.check(&c.faults)
+	c.grace = &grace
 }
 
-func (o graceOption) applyDelete(c *deleteConfig) {
-	o.check(&c.faults)
-	c.grace = time.Duration(o)
-}
+func (o graceOption) String() string { return printed("WithGrace", time.Duration(o)) }
 
 type requestTimeoutOption time.Duration
 
@@ -197,26 +118,18 @@ type requestTimeoutOption time.Duration
 // it is the limit of that one call.
 func WithRequestTimeout(d time.Duration) CallOption { return requestTimeoutOption(d) }
 
-func (o requestTimeoutOption) check(f *faults) {
+func (o requestTimeoutOption) check(f *faults) time.Duration {
 	if o <= 0 {
 		f.add("request timeout", "must be above zero, is %v", time.Duration(o))
 	}
+	return time.Duration(o)
 }
 
-func (o requestTimeoutOption) applyClient(c *clientConfig) {
-	o.check(&c.faults)
-	c.requestTimeout = time.Duration(o)
-}
+func (o requestTimeoutOption) applyClient(c *clientConfig) { c.requestTimeout = o.check(&c.faults) }
+func (o requestTimeoutOption) applyCreate(c *createConfig) { c.requestTimeout = o.check(&c.faults) }
+func (o requestTimeoutOption) applyAttach(c *attachConfig) { c.requestTimeout = o.check(&c.faults) }
 
-func (o requestTimeoutOption) applyCreate(c *createConfig) {
-	o.check(&c.faults)
-	c.requestTimeout = time.Duration(o)
-}
-
-func (o requestTimeoutOption) applyAttach(c *attachConfig) {
-	o.check(&c.faults)
-	c.requestTimeout = time.Duration(o)
-}
+func (o requestTimeoutOption) String() string { return printed("WithRequestTimeout", time.Duration(o)) }
 
 type envOption struct{ name, value string }
 
@@ -226,13 +139,11 @@ func WithEnv(name, value string) CommandOption { return envOption{name, value} }
 
 func (o envOption) check(f *faults, field string) {
 	checkEnvName(f, field, o.name)
-	if hasNUL(o.value) {
-		f.add(field, "the value of %q must not contain NUL", o.name)
-	}
+	checkText(f, keyed(field, o.name), o.value)
 }
 
 func (o envOption) applyCreate(c *createConfig) {
-	o.check(&c.faults, "spec.containers[0].environment_variables")
+	o.check(&c.faults, environmentField)
 	c.env[o.name] = setting[string]{o.value, c.layer}
 }
 
@@ -243,6 +154,12 @@ func (o envOption) applyExec(c *execConfig) {
 	}
 	c.env[o.name] = o.value
 }
+
+// String shows the name only: values are often secrets.
+func (o envOption) String() string { return printed("WithEnv", o.name) }
+
+// GoString is String, so that %#v shows no value either.
+func (o envOption) GoString() string { return o.String() }
 
 type dirOption string
 
@@ -259,3 +176,5 @@ func (o dirOption) applyExec(c *execConfig) {
 	checkDir(&c.faults, "dir", string(o))
 	c.dir = string(o)
 }
+
+func (o dirOption) String() string { return printed("WithDir", string(o)) }

@@ -38,23 +38,23 @@ type execConfig struct {
 
 func newExecConfig(argv []string, opts []ExecOption) (*execConfig, error) {
 	c := &execConfig{argv: slices.Clone(argv), outputLimit: defaultOutputLimit}
-	switch {
-	case len(argv) == 0:
-		c.faults.add("command", "must not be empty")
-	case argv[0] == "":
-		c.faults.add("command[0]", "must not be empty")
-	case slices.ContainsFunc(argv, hasNUL):
-		c.faults.add("command", "must not contain NUL")
-	}
-	for _, o := range opts {
-		if o != nil {
-			o.applyExec(c)
-		}
-	}
+	c.checkArgv()
+	applyAll(&c.faults, opts, func(o ExecOption) { o.applyExec(c) })
 	if c.stdin != nil && c.stdinPipe {
 		c.faults.add("stdin", "must be a reader or a pipe, not both")
 	}
 	return c, c.faults.err(call{op: "exec"})
+}
+
+func (c *execConfig) checkArgv() {
+	if len(c.argv) == 0 {
+		c.faults.add("command", "must not be empty")
+		return
+	}
+	checkFilled(&c.faults, "command[0]", c.argv[0])
+	for _, arg := range c.argv {
+		checkText(&c.faults, "command", arg)
+	}
 }
 
 // command is the argument list to send. The directory and the caller's words are parameters of the shell's script, so
@@ -70,7 +70,8 @@ type execOption func(*execConfig)
 
 func (o execOption) applyExec(c *execConfig) { o(c) }
 
-// WithStdin feeds the command from r, and closes its input at the end of r. An error of r ends the command's stream.
+// WithStdin feeds the command from r, and closes its input at the end of r. An error of r ends the command's stream. Nil
+// is an empty input, as in os/exec.
 func WithStdin(r io.Reader) ExecOption { return execOption(func(c *execConfig) { c.stdin = r }) }
 
 // WithStdinPipe gives the process an input that [Process.Stdin] writes to. Without it the command's input is empty.
@@ -78,6 +79,7 @@ func WithStdinPipe() ExecOption { return execOption(func(c *execConfig) { c.stdi
 
 // WithStdout has the command's standard output written to w as it appears, all of it, instead of keeping it. While a Write
 // of w takes its time, the command may have to wait: standard error comes over the same stream. Its error ends the stream.
+// With nil the output is kept.
 func WithStdout(w io.Writer) ExecOption { return execOption(func(c *execConfig) { c.stdout = w }) }
 
 // WithStderr is [WithStdout] for the standard error stream.
@@ -108,11 +110,18 @@ func WithTimeout(d time.Duration) ExecOption {
 
 type containerOption string
 
-// WithContainer chooses a container by its name; by default it is the primary one.
+// WithContainer chooses a container by its name; by default, and with an empty name, it is the primary one.
 func WithContainer(name string) ContainerOption { return containerOption(name) }
 
-func (o containerOption) applyExec(c *execConfig) { c.container = string(o) }
-func (o containerOption) applyFile(c *fileConfig) { c.container = string(o) }
+func (o containerOption) applyExec(c *execConfig) {
+	checkText(&c.faults, "container", string(o))
+	c.container = string(o)
+}
+
+func (o containerOption) applyFile(c *fileConfig) {
+	checkText(&c.faults, "container", string(o))
+	c.container = string(o)
+}
 
 // fileConfig is the configuration of a file operation.
 type fileConfig struct {
@@ -123,17 +132,11 @@ type fileConfig struct {
 
 func newFileConfig(path string, opts []FileOption) (*fileConfig, error) {
 	c := &fileConfig{}
-	switch {
-	case path == "":
+	if path == "" {
 		c.faults.add("path", "must not be empty")
-	case hasNUL(path):
-		c.faults.add("path", "must not contain NUL, is %q", path)
 	}
-	for _, o := range opts {
-		if o != nil {
-			o.applyFile(c)
-		}
-	}
+	checkText(&c.faults, "path", path)
+	applyAll(&c.faults, opts, func(o FileOption) { o.applyFile(c) })
 	return c, c.faults.err(call{op: "file", path: path})
 }
 

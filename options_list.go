@@ -1,6 +1,8 @@
 package cwsandbox
 
 import (
+	"math"
+	"slices"
 	"time"
 
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
@@ -20,13 +22,7 @@ type listConfig struct {
 
 func newListConfig(opts []ListOption) (listConfig, error) {
 	var c listConfig
-	for _, o := range opts {
-		if o != nil {
-			o.applyList(&c)
-		}
-	}
-	checkTags(&c.faults, "tags", c.tags)
-	checkRunners(&c.faults, "runner_ids", c.runners)
+	applyAll(&c.faults, opts, func(o ListOption) { o.applyList(&c) })
 	return c, c.faults.err(call{op: "list"})
 }
 
@@ -51,29 +47,35 @@ type listOption func(*listConfig)
 
 func (o listOption) applyList(c *listConfig) { o(c) }
 
-// WithState lists sandboxes in one state only. A terminal state includes those that have ended.
-func WithState(s State) ListOption { return listOption(func(c *listConfig) { c.state = s }) }
+// WithState lists sandboxes in one state only. A terminal state includes those that have ended; [StateUnspecified] is no
+// filter.
+func WithState(s State) ListOption {
+	return listOption(func(c *listConfig) {
+		if s < 0 {
+			c.faults.add("state", "must not be negative, is %d", s)
+		}
+		c.state = s
+	})
+}
 
 // WithTerminated adds sandboxes that have ended, as long as the service keeps their records.
 func WithTerminated() ListOption { return listOption(func(c *listConfig) { c.terminated = true }) }
 
-// WithVolumeIDs lists sandboxes that have any of these registered volumes attached.
+// WithVolumeIDs lists sandboxes that have any of these registered volumes attached. Without an id it is no filter.
 func WithVolumeIDs(ids ...string) ListOption {
+	ids = slices.Clone(ids)
 	return listOption(func(c *listConfig) {
-		for _, id := range ids {
-			if id == "" {
-				c.faults.add("volume_ids", "must not be empty")
-			}
-			c.volumes = append(c.volumes, id)
-		}
+		checkIDs(&c.faults, "volume_ids", ids)
+		c.volumes = ids
 	})
 }
 
-// WithPageSize asks the service for pages of n sandboxes; by default that is its choice. It does not limit the list.
+// WithPageSize asks the service for pages of n sandboxes; zero, the default, leaves that to the service. It does not limit
+// the list.
 func WithPageSize(n int) ListOption {
 	return listOption(func(c *listConfig) {
-		if n < 1 || n > maxSeconds {
-			c.faults.add("page_size", "must be at least 1, is %d", n)
+		if n < 0 || n > math.MaxInt32 {
+			c.faults.add("page_size", "must not be negative or above %d, is %d", math.MaxInt32, n)
 		}
 		c.pageSize = n
 	})
@@ -87,69 +89,4 @@ func WithOlderThan(d time.Duration) ListOption {
 		}
 		c.olderThan = d
 	})
-}
-
-// attachConfig is the configuration of an attach.
-type attachConfig struct {
-	faults         faults
-	grace          *time.Duration
-	requestTimeout time.Duration
-}
-
-func newAttachConfig(id string, opts []AttachOption) (attachConfig, error) {
-	var c attachConfig
-	checkID(&c.faults, id)
-	for _, o := range opts {
-		if o != nil {
-			o.applyAttach(&c)
-		}
-	}
-	return c, c.faults.err(call{op: "attach", sandbox: id})
-}
-
-// stopConfig is the configuration of a stop.
-type stopConfig struct {
-	faults faults
-	grace  *time.Duration // nil: the sandbox's
-}
-
-func newStopConfig(id string, opts []StopOption) (stopConfig, error) {
-	var c stopConfig
-	for _, o := range opts {
-		if o != nil {
-			o.applyStop(&c)
-		}
-	}
-	return c, c.faults.err(call{op: "stop", sandbox: id})
-}
-
-// deleteConfig is the configuration of a delete by id.
-type deleteConfig struct {
-	faults    faults
-	grace     time.Duration
-	missingOK bool
-}
-
-func newDeleteConfig(id string, opts []DeleteOption) (deleteConfig, error) {
-	var c deleteConfig
-	checkID(&c.faults, id)
-	for _, o := range opts {
-		if o != nil {
-			o.applyDelete(&c)
-		}
-	}
-	return c, c.faults.err(call{op: "delete", sandbox: id})
-}
-
-type deleteOption func(*deleteConfig)
-
-func (o deleteOption) applyDelete(c *deleteConfig) { o(c) }
-
-// MissingOK makes the deletion of a sandbox that the service does not know a success.
-func MissingOK() DeleteOption { return deleteOption(func(c *deleteConfig) { c.missingOK = true }) }
-
-func checkID(f *faults, id string) {
-	if id == "" {
-		f.add("sandbox_id", "must not be empty")
-	}
 }

@@ -9,7 +9,7 @@ func (c *createConfig) request(requestID string) *sandboxv1.CreateSandboxRequest
 	spec := &sandboxv1.SandboxSpec{
 		Containers:         []*sandboxv1.Container{c.container()},
 		MaxLifetimeSeconds: wholeSeconds(c.maxLifetime.value),
-		Tags:               c.tags,
+		Tags:               c.tags.value,
 		Annotations:        values(c.annotations),
 		RunnerIds:          c.runners.value,
 	}
@@ -22,6 +22,7 @@ func (c *createConfig) request(requestID string) *sandboxv1.CreateSandboxRequest
 	}
 }
 
+// container is the sandbox's only one, so that nothing has to say that it is the primary one.
 func (c *createConfig) container() *sandboxv1.Container {
 	container := &sandboxv1.Container{
 		Name:                 containerName,
@@ -30,12 +31,10 @@ func (c *createConfig) container() *sandboxv1.Container {
 		Args:                 c.command.value.args,
 		EnvironmentVariables: values(c.env),
 		WorkingDir:           c.dir.value,
+		ResourceRequirements: c.resources.value.requirements(),
 	}
-	for _, p := range keys(c.files) {
-		container.Files = append(container.Files, &sandboxv1.FileMount{Path: p, Content: c.files[p].value})
-	}
-	if c.resources.value != nil {
-		container.ResourceRequirements = c.resources.value.requirements()
+	for _, f := range c.files.value {
+		container.Files = append(container.Files, &sandboxv1.FileMount{Path: f.path, Content: f.data})
 	}
 	return container
 }

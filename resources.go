@@ -1,6 +1,8 @@
 package cwsandbox
 
 import (
+	"fmt"
+
 	"github.com/cwsandbox/cwsandbox-go/internal/quantity"
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
@@ -37,24 +39,34 @@ func (r Resources) both() (requests, limits ResourceList) {
 	return requests, limits
 }
 
-func (r Resources) clone() *Resources {
+// shown is how it prints: a GPU by its fields and not by its address.
+func (r Resources) shown() string {
+	text := fmt.Sprintf("requests %+v, limits %+v", r.Requests, r.Limits)
+	if r.GPU != nil {
+		text += fmt.Sprintf(", gpu %+v", *r.GPU)
+	}
+	return text
+}
+
+func (r Resources) clone() Resources {
 	if r.GPU != nil {
 		gpu := *r.GPU
 		r.GPU = &gpu
 	}
-	return &r
+	return r
 }
 
+// check looks at the amounts as they were given, so that one fault is not found on both sides.
 func (r Resources) check(f *faults, field string) {
-	requests, limits := r.both()
 	for _, amount := range []struct{ name, request, limit string }{
-		{"cpu", requests.CPU, limits.CPU},
-		{"memory", requests.Memory, limits.Memory},
+		{"cpu", r.Requests.CPU, r.Limits.CPU},
+		{"memory", r.Requests.Memory, r.Limits.Memory},
 	} {
-		request, hasRequest := checkQuantity(f, field+".requests."+amount.name, amount.request)
-		limit, hasLimit := checkQuantity(f, field+".limits."+amount.name, amount.limit)
+		requests, limits := field+".requests."+amount.name, field+".limits."+amount.name
+		request, hasRequest := checkQuantity(f, requests, amount.request)
+		limit, hasLimit := checkQuantity(f, limits, amount.limit)
 		if hasRequest && hasLimit && request.Cmp(limit) > 0 {
-			f.add(field+".requests."+amount.name, "must not exceed the limit: %q is more than %q", amount.request, amount.limit)
+			f.add(requests, "must not exceed the limit, %q is more than %q", amount.request, amount.limit)
 		}
 	}
 	if r.GPU != nil {
@@ -85,6 +97,7 @@ func (g GPU) check(f *faults, field string) {
 	case g.MemoryGB < 0:
 		f.add(field+".memory_gb", "must not be negative, is %d", g.MemoryGB)
 	}
+	checkText(f, field+".type", g.Type)
 }
 
 // requirements is nil when nothing is asked for.

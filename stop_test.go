@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,12 +19,17 @@ import (
 
 // drains makes a delete answer terminating and Get answer end once d has passed since.
 func (f *fake) drains(d time.Duration, end *sandboxv1.Sandbox) {
+	var mu sync.Mutex
 	var since time.Time
 	f.delete = func(_ context.Context, _ int, req *sandboxv1.DeleteSandboxRequest) (*sandboxv1.DeleteSandboxResponse, error) {
+		mu.Lock()
+		defer mu.Unlock()
 		since = time.Now()
 		return &sandboxv1.DeleteSandboxResponse{Sandbox: record(req.GetSandboxId(), terminating)}, nil
 	}
 	f.get = func(_ context.Context, _ int, id string) (*sandboxv1.Sandbox, error) {
+		mu.Lock()
+		defer mu.Unlock()
 		switch {
 		case since.IsZero():
 			return record(id, runningV), nil

@@ -201,9 +201,9 @@ func TestWaitRunning(t *testing.T) {
 		_, err := waiting.Wait()
 		require.ErrorIs(t, err, ErrTerminated)
 		assert.False(t, stop.finished(), "the end was not seen yet")
-		f.get = func(_ context.Context, _ int, id string) (*sandboxv1.Sandbox, error) {
+		f.nowGet(func(_ context.Context, _ int, id string) (*sandboxv1.Sandbox, error) {
 			return ended(id, completed, 0), nil
-		}
+		})
 		_, err = stop.Wait()
 		require.NoError(t, err)
 	})
@@ -345,12 +345,16 @@ func TestWaitRunning(t *testing.T) {
 		assert.NotErrorIs(t, err, context.DeadlineExceeded, "the caller set no deadline")
 		assert.Equal(t, 300*time.Second, time.Since(start))
 
+		f.get = func(_ context.Context, _ int, id string) (*sandboxv1.Sandbox, error) {
+			time.Sleep(14 * time.Second) // a slow service keeps the number of calls small
+			return record(id, creatingV), nil
+		}
 		waiting := Go(func() (Info, error) { return sb.WaitDone(t.Context()) })
 		time.Sleep(24 * time.Hour)
 		assert.False(t, waiting.finished())
-		f.get = func(_ context.Context, _ int, id string) (*sandboxv1.Sandbox, error) {
+		f.nowGet(func(_ context.Context, _ int, id string) (*sandboxv1.Sandbox, error) {
 			return ended(id, completed, 0), nil
-		}
+		})
 		_, err = waiting.Wait()
 		require.NoError(t, err)
 	})

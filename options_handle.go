@@ -1,0 +1,50 @@
+package cwsandbox
+
+import "time"
+
+// attachConfig is the configuration of an attach.
+type attachConfig struct {
+	faults         faults
+	grace          *time.Duration // nil: the default
+	requestTimeout time.Duration  // zero: the client's
+}
+
+func newAttachConfig(id string, opts []AttachOption) (attachConfig, error) {
+	var c attachConfig
+	checkWord(&c.faults, "sandbox_id", id)
+	applyAll(&c.faults, opts, func(o AttachOption) { o.applyAttach(&c) })
+	return c, c.faults.err(call{op: "attach", sandbox: id})
+}
+
+// stopConfig is the configuration of a stop.
+type stopConfig struct {
+	faults faults
+	grace  *time.Duration // nil: the sandbox's
+}
+
+func newStopConfig(id string, opts []StopOption) (stopConfig, error) {
+	var c stopConfig
+	applyAll(&c.faults, opts, func(o StopOption) { o.applyStop(&c) })
+	return c, c.faults.err(call{op: "stop", sandbox: id})
+}
+
+// deleteConfig is the configuration of a delete by id.
+type deleteConfig struct {
+	faults    faults
+	grace     time.Duration
+	missingOK bool
+}
+
+func newDeleteConfig(id string, opts []DeleteOption) (deleteConfig, error) {
+	var c deleteConfig
+	checkWord(&c.faults, "sandbox_id", id)
+	applyAll(&c.faults, opts, func(o DeleteOption) { o.applyDelete(&c) })
+	return c, c.faults.err(call{op: "delete", sandbox: id})
+}
+
+type deleteOption func(*deleteConfig)
+
+func (o deleteOption) applyDelete(c *deleteConfig) { o(c) }
+
+// MissingOK makes the deletion of a sandbox that the service does not know a success.
+func MissingOK() DeleteOption { return deleteOption(func(c *deleteConfig) { c.missingOK = true }) }
