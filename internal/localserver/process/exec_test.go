@@ -297,15 +297,20 @@ func dropStderr(r result) result {
 // awaitRunning waits until so many processes with this command line run in the container.
 func awaitRunning(t *testing.T, c container.Container, command string, want int) {
 	t.Helper()
-	count := "ps -A -o args= 2>/dev/null | grep -c '^" + command + "' || true"
+	awaitCount(t, c, "ps -A -o args= 2>/dev/null | grep -c '^"+command+"'", want)
+}
+
+// awaitCount waits until a script that prints a number prints this one.
+func awaitCount(t *testing.T, c container.Container, script string, want int) {
+	t.Helper()
 	require.Eventually(t, func() bool {
-		p, err := c.Exec(context.Background(), container.ProcessSpec{Argv: []string{"/bin/sh", "-c", count}})
+		p, err := c.Exec(context.Background(), container.ProcessSpec{Argv: []string{"/bin/sh", "-c", script + " || true"}})
 		if err != nil {
 			return false
 		}
 		out, _ := io.ReadAll(p.Stdout())
 		return strings.TrimSpace(string(out)) == strconv.Itoa(want)
-	}, patience, 20*time.Millisecond, "%d of %q", want, command)
+	}, patience, 20*time.Millisecond, "%d from %q", want, script)
 }
 
 func TestTerminal(t *testing.T) {
