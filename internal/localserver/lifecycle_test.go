@@ -256,6 +256,7 @@ func TestMainProcess(t *testing.T) {
 		inWorld(t, Options{RestartDelay: time.Hour}, func(w *world) {
 			id := w.create(command("sh", "-c", "sleep 1; exit 1")).GetSandboxId()
 			time.Sleep(time.Second)
+			synctest.Wait() // the main process has ended too
 			began := time.Now()
 			_, err := w.api.Exec(w.ctx, &sandboxv1.ExecRequest{SandboxId: id, Command: []string{"true"}})
 			w.requireRefused(isNotRunning, err)
