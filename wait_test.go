@@ -128,16 +128,18 @@ func TestStates(t *testing.T) {
 }
 
 func TestWaitRunning(t *testing.T) {
-	bubble(t, "L-022", func(t *testing.T, f *fake, c *Client) {
-		f.states(creatingV, creatingV, creatingV, creatingV, creatingV, creatingV, creatingV, creatingV, runningV)
-		require.NoError(t, creating(t, c).WaitRunning(t.Context()))
-		gaps := f.gaps("GetSandbox")
-		want := []float64{0.2, 0.3, 0.45, 0.675, 1.0125, 1.51875, 2, 2}
-		require.Len(t, gaps, len(want))
-		for i, w := range want {
-			assert.InDelta(t, w, gaps[i].Seconds(), w*0.1+1e-6, "interval %d", i)
-		}
-	})
+	for _, name := range []string{"L-022", "K-042"} {
+		bubble(t, name, func(t *testing.T, f *fake, c *Client) {
+			f.states(creatingV, creatingV, creatingV, creatingV, creatingV, creatingV, creatingV, creatingV, runningV)
+			require.NoError(t, creating(t, c).WaitRunning(t.Context()))
+			gaps := f.gaps("GetSandbox")
+			want := []float64{0.2, 0.3, 0.45, 0.675, 1.0125, 1.51875, 2, 2}
+			require.Len(t, gaps, len(want))
+			for i, w := range want {
+				assert.InDelta(t, w, gaps[i].Seconds(), w*0.1+1e-6, "interval %d", i)
+			}
+		})
+	}
 	bubble(t, "L-023", func(t *testing.T, f *fake, c *Client) {
 		f.states(creatingV, creatingV, runningV)
 		require.NoError(t, creating(t, c).WaitRunning(t.Context()))
