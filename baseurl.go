@@ -52,11 +52,11 @@ func parseServerURL(raw string) (serverURL, error) {
 	return u.withAuthority(authority)
 }
 
-// schemeError asks for a scheme, and proposes one where the rest looks like host:port.
+// schemeError asks for a scheme, and proposes one where the rest is host:port.
 func schemeError(raw string) error {
 	const text = "must begin with https:// (or http:// to this machine)"
-	if _, port, err := net.SplitHostPort(raw); err == nil && !strings.ContainsAny(raw, "/?#") {
-		if _, err := strconv.Atoi(port); err == nil {
+	if _, _, err := net.SplitHostPort(raw); err == nil {
+		if _, err := parseServerURL("https://" + raw); err == nil {
 			return fmt.Errorf("%s: did you mean https://%s?", text, raw)
 		}
 	}
@@ -70,8 +70,11 @@ func (u serverURL) withAuthority(authority string) (serverURL, error) {
 		return serverURL{}, errors.New("the host or the port cannot be read")
 	}
 	u.host = strings.ToLower(parsed.Hostname())
-	if u.host == "" {
+	switch {
+	case u.host == "":
 		return serverURL{}, errors.New("the host is missing")
+	case strings.Contains(u.host, ":") && !strings.HasPrefix(authority, "["):
+		return serverURL{}, errors.New("the host is an IPv6 address without brackets")
 	}
 	if port := parsed.Port(); port != "" || strings.HasSuffix(authority, ":") {
 		u.port, err = strconv.Atoi(port)

@@ -1,6 +1,8 @@
 package cwsandbox
 
 import (
+	"fmt"
+	"io"
 	"slices"
 	"time"
 )
@@ -158,8 +160,8 @@ func (o envOption) applyExec(c *execConfig) {
 // String shows the name only: values are often secrets.
 func (o envOption) String() string { return printed("WithEnv", o.name) }
 
-// GoString is String, so that %#v shows no value either.
-func (o envOption) GoString() string { return o.String() }
+// Format is String for every verb.
+func (o envOption) Format(f fmt.State, _ rune) { io.WriteString(f, o.String()) }
 
 type dirOption string
 
