@@ -216,6 +216,13 @@ func placement(rpc *rpcerr.Error) bool {
 	return false
 }
 
+// answeredNotFound reports whether the service itself says that it does not know what was asked for. The cause of an
+// ended context may match ErrNotFound too, and says nothing.
+func answeredNotFound(err error) bool {
+	var rpc *rpcerr.Error
+	return errors.Is(err, ErrNotFound) && errors.As(err, &rpc) && rpc.Context == nil && rpc.Err == nil
+}
+
 // creates reports whether the operation makes a sandbox.
 func (c call) creates() bool { return c.op == "create" || c.op == "run" }
 

@@ -2,6 +2,7 @@ package cwsandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -56,7 +57,8 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 
 // Close ends the client's connections; calls in flight and later ones fail with [ErrClosed]. It stops no sandbox. While
 // sandboxes of this client are tracked, what is needed to stop them stays: stops that are under way go on, and
-// [Sandbox.Stop] and [Session.Close] still work. Closing twice is no error.
+// [Sandbox.Stop] and [Session.Close] still work; until all of them are known to have ended, a connection stays open. Stops
+// of sandboxes that were only attached or listed are cut. Closing twice is no error.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -137,13 +139,21 @@ func (c *Client) run(ctx context.Context, owner *sessionState, opts []Option) (*
 		return nil, err
 	}
 	if err := s.waitRunning(ctx, "run"); err != nil {
-		return nil, s.rollback("run", err)
+		if owner.closed() && errors.Is(err, ErrTerminated) {
+			err = call{op: "run", sandbox: s.id}.refuse("the session was closed meanwhile", ErrClosed, ErrTerminated)
+		}
+		return nil, s.rollback(err)
 	}
 	return &Sandbox{s}, nil
 }
 
-// cwsandboxtest gives its clients a registry of their own, so that a test tracks nothing process-wide.
+// cwsandboxtest gives its clients a registry of their own, so that a test tracks nothing process-wide, and closes them
+// whole when their server ends.
 func init() {
+	hook.CloseWhole = func(client any) error {
+		c := client.(*Client)
+		return errors.Join(c.Close(), c.conn.Close())
+	}
 	hook.PrivateRegistry = func() any {
 		return clientOption(func(c *clientConfig) { c.privateRegistry = true })
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -57,10 +58,10 @@ func (c *Client) create(ctx context.Context, op string, owner *sessionState, opt
 	cr.entry = c.registry.begin(c, cr.request)
 	s, err := cr.run(bounded)
 	if err == nil && !owner.adopt(s) {
-		err = s.rollback(op, cr.call().refuse("the session is closed", ErrClosed))
+		err = cr.abandon(cr.call().refuse("the session was closed meanwhile", ErrClosed))
 	}
 	if err != nil {
-		return nil, owner.blame(ctx, op, err)
+		return nil, owner.blame(ctx, cr.call(), err)
 	}
 	return s, nil
 }
@@ -84,21 +85,39 @@ func (cr *creation) run(ctx context.Context) (*shared, error) {
 	if first == nil {
 		return s, nil
 	}
-	err := first
-	if ambiguous(err) && ctx.Err() == nil && !unavailable(err) {
-		if s, err = cr.send(ctx, limit); err == nil {
+	open := undecidedBy(first)
+	if open && ctx.Err() == nil && !unavailable(first) {
+		s, err := cr.send(ctx, limit)
+		if err == nil {
 			return s, nil
 		}
+		if open = !conclusive(err); !open {
+			first = err
+		}
 	}
-	if !ambiguous(err) {
+	if !open {
 		cr.client.registry.remove(cr.entry)
-		return nil, cr.call().wrap(err)
+		cr.client.settled()
+		return nil, cr.call().wrap(first)
 	}
-	failure := cr.call().wrap(first)
-	if _, settled := undo(cr.client, cr.replayAndDelete); !settled {
-		failure = undecided(failure)
+	return nil, cr.abandon(cr.call().wrap(first))
+}
+
+// abandon undoes the create, because of cause, and returns cause with what became of that. A session that owns the create
+// does not finish closing before the undo is over, and keeps what could not be undone.
+func (cr *creation) abandon(cause error) error {
+	held := cr.owner.hold()
+	err, settled := undo(cr.client, func(ctx context.Context) error {
+		defer held()
+		return cr.undoOrKeep(ctx)
+	})
+	switch {
+	case !settled:
+		return undecided(cause)
+	case err != nil:
+		return joined(cause, err)
 	}
-	return nil, failure
+	return cause
 }
 
 // send makes one call, with the transport's retries, and takes over the answer.
@@ -139,6 +158,27 @@ func ambiguous(err error) bool {
 	return false
 }
 
+// undecidedBy is ambiguous for a call whose earlier attempts, repeated by the transport, may have made the sandbox: then
+// a last attempt that did not get to the service proves nothing.
+func undecidedBy(err error) bool {
+	var rpc *rpcerr.Error
+	if errors.As(err, &rpc) && rpc.Attempts > 1 {
+		return !conclusive(err)
+	}
+	return ambiguous(err)
+}
+
+// conclusive reports whether the refusal of a repeated create says that no sandbox was made: the service answered, and got
+// as far as the request id, under which it would have found one. It checks credentials before that.
+func conclusive(err error) bool {
+	var rpc *rpcerr.Error
+	if !errors.As(err, &rpc) || rpc.Context != nil || rpc.Err != nil || ambiguous(err) || !rpc.Sent {
+		return false
+	}
+	code := rpc.Status.Code()
+	return code != codes.Unauthenticated && code != codes.PermissionDenied
+}
+
 func unavailable(err error) bool {
 	var rpc *rpcerr.Error
 	return errors.As(err, &rpc) && rpcerr.Transient(rpc)
@@ -168,13 +208,29 @@ func undo(c *Client, fn func(context.Context) error) (err error, settled bool) {
 	}
 }
 
+// undoAgain is another try, for a session that closes.
+func (cr *creation) undoAgain() error {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), undoBudget, errOwnLimit)
+	defer cancel()
+	return cr.undoOrKeep(ctx)
+}
+
+// undoOrKeep undoes the create, or leaves it with the session that owns it.
+func (cr *creation) undoOrKeep(ctx context.Context) error {
+	err := cr.replayAndDelete(ctx)
+	if err != nil {
+		cr.owner.keep(cr)
+	}
+	return err
+}
+
 // replayAndDelete repeats the create until its outcome is known and deletes what it made.
 func (cr *creation) replayAndDelete(ctx context.Context) error {
 	s, err := cr.replay(ctx)
 	switch {
 	case err == nil:
 		return s.discard(ctx)
-	case ambiguous(err):
+	case !conclusive(err):
 		return undecided(cr.call().wrap(err))
 	}
 	cr.client.registry.remove(cr.entry) // the service would have returned a sandbox
@@ -186,7 +242,7 @@ func (cr *creation) replayAndDelete(ctx context.Context) error {
 func (cr *creation) replay(ctx context.Context) (*shared, error) {
 	for interval := firstInterval; ; interval = min(2*interval, largestInterval) {
 		s, err := cr.send(ctx, transport.AfterDrain(), transport.AttemptTimeout(undoAttempt), transport.RetryFor(undoBudget))
-		if err == nil || !ambiguous(err) {
+		if err == nil || conclusive(err) || errors.Is(err, rpcerr.ErrClosed) {
 			return s, err
 		}
 		select {
@@ -199,7 +255,7 @@ func (cr *creation) replay(ctx context.Context) (*shared, error) {
 
 // rollback undoes a Run whose sandbox did not come up: delete, without waiting for the end. It returns what went wrong,
 // joined with the failure of the delete.
-func (s *shared) rollback(op string, cause error) error {
+func (s *shared) rollback(cause error) error {
 	s.mu.Lock()
 	over := s.gone || s.ended() || s.info.stopped
 	s.mu.Unlock()
@@ -207,10 +263,13 @@ func (s *shared) rollback(op string, cause error) error {
 		return cause
 	}
 	err, settled := undo(s.client, s.discard)
-	if !settled {
+	switch {
+	case !settled:
 		return undecided(cause)
+	case err != nil:
+		return joined(cause, err)
 	}
-	return errors.Join(cause, err)
+	return cause
 }
 
 // discard deletes the sandbox at once and returns when the service has accepted that.
@@ -221,7 +280,7 @@ func (s *shared) discard(ctx context.Context) error {
 		transport.AfterDrain(), transport.AttemptTimeout(undoAttempt), transport.RetryFor(undoBudget))
 	err = call{op: "delete", sandbox: s.id}.wrap(err)
 	switch {
-	case errors.Is(err, ErrNotFound), err == nil && reply.GetSandbox() == nil:
+	case answeredNotFound(err), err == nil && reply.GetSandbox() == nil:
 		s.lost()
 		return nil
 	case err != nil:
@@ -239,4 +298,15 @@ func undecided(err error) error {
 		return errors.Join(err, ErrUndecided)
 	}
 	return e.with(ErrUndecided)
+}
+
+// joined adds a second failure to an error, in one line.
+func joined(first, second error) error {
+	var e *Error
+	if !errors.As(first, &e) {
+		return errors.Join(first, second)
+	}
+	e = e.with(second)
+	e.text += "; and " + strings.TrimPrefix(second.Error(), "cwsandbox: ")
+	return e
 }

@@ -37,8 +37,8 @@
 //   - CWSANDBOX_BASE_URL: where the service is, https://api.cwsandbox.com by default. Plain http is for loopback.
 //   - CWSANDBOX_MAX_LIFETIME: the max lifetime of sandboxes, such as 90m or a number of seconds. The default is one hour.
 //
-// What a create says lies over the defaults of its session, those over a bundle made by [Defaults], that over the
-// environment, and that over what is built in. Tags, environment variables and annotations merge, everything else is
+// What a create says lies over the options of its session, those over the environment, and that over what is built in; a
+// bundle made by [Defaults] counts where it stands. Tags, environment variables and annotations merge, everything else is
 // replaced whole.
 //
 // # Contexts

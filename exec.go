@@ -20,7 +20,8 @@ const (
 )
 
 // Exec runs a command in the sandbox and waits for its end. An exit code other than 0 is a result, not an error: see
-// [Result.Err]. In a sandbox that is still starting it waits until commands can run.
+// [Result.Err]. In a sandbox that is still starting it waits until commands can run, as
+// [Sandbox.WaitRunning] does, for at most 300 seconds without a deadline on ctx.
 //
 // The context is the life of the command's stream, as in [os/exec.CommandContext]: when it ends, the stream is cut and
 // the service usually ends the command. Without a deadline and without [WithTimeout] there is no limit. argv[0] is looked up

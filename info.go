@@ -40,10 +40,12 @@ type Info struct {
 // service gives it in the end.
 func (i Info) Err() error {
 	switch {
-	case i.stopped && i.State.Terminal(), i.State == StateTerminated:
-		return i.refusal("wait done", ErrTerminated)
+	case i.State == StateFailed && i.stopped:
+		return i.refusal("wait done", ErrFailed, ErrTerminated)
 	case i.State == StateFailed:
 		return i.refusal("wait done", ErrFailed)
+	case i.State == StateTerminated, i.stopped && i.ended():
+		return i.refusal("wait done", ErrTerminated)
 	case i.ExitCode != nil && *i.ExitCode != 0 && i.State == StateCompleted:
 		return &ExitError{SandboxID: i.ID, Code: *i.ExitCode}
 	}
@@ -57,6 +59,19 @@ func (i Info) refusal(op string, sentinels ...error) error {
 		text += ": " + i.StateReason
 	}
 	return call{op: op, sandbox: i.ID}.refuse(text, sentinels...)
+}
+
+// ended reports whether nothing more will happen. A service that has lost the state but knows the end time counts.
+func (i Info) ended() bool {
+	return i.State.Terminal() || !i.State.known() && !i.EndTime.IsZero()
+}
+
+// rank is that of the state; an end whose state is not known is an end.
+func (i Info) rank() int {
+	if i.ended() {
+		return StateCompleted.rank()
+	}
+	return i.State.rank()
 }
 
 // clone returns a copy that shares nothing with i.

@@ -2,7 +2,6 @@ package cwsandbox
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -105,7 +104,7 @@ func (c *Client) Delete(ctx context.Context, id string, opts ...DeleteOption) er
 		AllowMissing:       config.missingOK,
 	})
 	err = call{op: "delete", sandbox: id}.wrap(err)
-	missing := errors.Is(err, ErrNotFound) || err == nil && reply.GetSandbox() == nil
+	missing := answeredNotFound(err) || err == nil && reply.GetSandbox() == nil
 	if err != nil && !missing {
 		return err
 	}
@@ -116,7 +115,7 @@ func (c *Client) Delete(ctx context.Context, id string, opts ...DeleteOption) er
 			s.accepted(n, reply.GetSandbox())
 		}
 	}
-	if config.missingOK {
+	if missing && config.missingOK {
 		return nil
 	}
 	return err

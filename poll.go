@@ -178,7 +178,7 @@ func (s *shared) look(ctx context.Context, p *poll) error {
 	case err == nil:
 		p.last = nil
 		return nil
-	case errors.Is(err, ErrNotFound) && s.info.stopped:
+	case answeredNotFound(err) && s.info.stopped:
 		if s.missing.IsZero() {
 			s.missing = time.Now()
 		}
@@ -230,7 +230,7 @@ func (s *shared) end(ctx context.Context, p *poll, err error) {
 	if ctx.Err() != nil {
 		return // nobody waits
 	}
-	if errors.Is(err, ErrNotFound) {
+	if answeredNotFound(err) {
 		s.lost()
 	}
 	s.mu.Lock()

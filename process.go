@@ -103,7 +103,8 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 //
 // The error says that the end of the command was not seen: it is nil for any exit code. It matches [ErrCommandTimeout]
 // when the limit of [WithTimeout] is over, the context's error when the context of the process ended, [ErrClosed] after
-// [Process.Cancel], [ErrNotRunning] when the sandbox was stopped, and [ErrStream] when the service ended the stream
+// [Process.Cancel], [ErrNotRunning] when the sandbox was
+// stopped before the service had reported an exit code, and [ErrStream] when the service ended the stream
 // without telling the exit code. Whether the command itself has ended is unknown then. Errors of the writers given with
 // [WithStdout] and [WithStderr] and of the reader of [WithStdin] are in its chain.
 func (p *Process) Wait() (*Result, error) {
@@ -211,10 +212,14 @@ func (p *Process) output(stream sandboxv1.ExecStreamOutput_Stream) *output {
 
 // explain says why the stream failed: when its context ended for a reason of ours, for that one.
 func (p *Process) explain(caller, ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil && caller.Err() == nil {
-		return cause
+	cause := context.Cause(ctx)
+	switch {
+	case cause == nil, caller.Err() != nil:
+		return err
+	case cause == errStopped:
+		return p.call.refuse("the sandbox was stopped", ErrNotRunning, ErrTerminated)
 	}
-	return err
+	return cause
 }
 
 // finish makes the outcome known.

@@ -44,7 +44,7 @@ func (r *registry) begin(c *Client, req *sandboxv1.CreateSandboxRequest) *entry 
 func (r *registry) created(e *entry, s *shared) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.of[s]; ok { // a replay answered beside the first answer
+	if known := r.of[s]; known != nil && known != e { // adopted meanwhile
 		delete(r.entries, e)
 		return
 	}

@@ -2,7 +2,6 @@ package cwsandbox
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
@@ -35,7 +34,7 @@ func (sb *Sandbox) Refresh(ctx context.Context) (Info, error) {
 		return s.snapshot(), nil
 	}
 	if err := s.get(ctx, "refresh"); err != nil {
-		if errors.Is(err, ErrNotFound) {
+		if answeredNotFound(err) {
 			s.lost()
 		}
 		return Info{}, err
@@ -58,10 +57,12 @@ func (s *shared) waitRunning(ctx context.Context, op string) error {
 		switch {
 		case s.gone:
 			return true, s.goneError(op)
-		case s.info.stopped, s.info.State == StateTerminated:
-			return true, s.info.refusal(op, ErrTerminated)
+		case s.info.State == StateFailed && s.info.stopped:
+			return true, s.info.refusal(op, ErrFailed, ErrTerminated)
 		case s.info.State == StateFailed:
 			return true, s.info.refusal(op, ErrFailed)
+		case s.info.stopped, s.info.State == StateTerminated:
+			return true, s.info.refusal(op, ErrTerminated)
 		}
 		return s.info.State.ready() || s.settled(), nil
 	})
@@ -104,10 +105,12 @@ func (s *shared) readyNow(op string) (done bool, err error) {
 	switch {
 	case s.gone:
 		return true, s.goneError(op)
-	case s.info.stopped, s.info.State == StateTerminated:
-		return true, s.info.refusal(op, ErrNotRunning, ErrTerminated)
+	case s.info.State == StateFailed && s.info.stopped:
+		return true, s.info.refusal(op, ErrNotRunning, ErrFailed, ErrTerminated)
 	case s.info.State == StateFailed:
 		return true, s.info.refusal(op, ErrNotRunning, ErrFailed)
+	case s.info.stopped, s.info.State == StateTerminated:
+		return true, s.info.refusal(op, ErrNotRunning, ErrTerminated)
 	case s.info.State == StateTerminating, s.ended():
 		return true, s.info.refusal(op, ErrNotRunning)
 	}

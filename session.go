@@ -3,7 +3,6 @@ package cwsandbox
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 )
@@ -26,7 +25,8 @@ type sessionState struct {
 	mu      sync.Mutex
 	closing bool
 	owned   map[*shared]struct{}
-	round   *Future[struct{}] // the running or last round of stops
+	open    map[*creation]struct{} // creates that could not be undone
+	round   *Future[struct{}]      // the running or last round of stops
 }
 
 // NewSession returns a session whose options are laid under those of every create: tags and environment merge, other
@@ -38,7 +38,7 @@ func (c *Client) NewSession(opts ...Option) (*Session, error) {
 	if _, err := newCreateConfig("new session", c.config.environment, opts, nil); err != nil {
 		return nil, err
 	}
-	st := &sessionState{client: c, defaults: slices.Clone(opts), owned: make(map[*shared]struct{})}
+	st := &sessionState{client: c, defaults: slices.Clone(opts), owned: make(map[*shared]struct{}), open: make(map[*creation]struct{})}
 	st.ends, st.end = context.WithCancelCause(context.Background())
 	return &Session{state: st}, nil
 }
@@ -57,11 +57,12 @@ func (s *Session) Create(ctx context.Context, opts ...Option) (*Sandbox, error) 
 	return &Sandbox{st}, nil
 }
 
-// Len returns how many sandboxes the session owns that are not known to have ended.
+// Len returns how many sandboxes the session owns that are not known to have ended, creates that could not be undone
+// included.
 func (s *Session) Len() int {
 	s.state.mu.Lock()
 	defer s.state.mu.Unlock()
-	return len(s.state.owned)
+	return len(s.state.owned) + len(s.state.open)
 }
 
 // Close stops everything that the session owns, all at once, and returns when all have ended. Creates in flight fail with
@@ -88,12 +89,15 @@ func (s *Session) Close() error {
 func (st *sessionState) stopAll() (struct{}, error) {
 	st.creates.Wait()
 	st.mu.Lock()
-	owned := slices.Collect(maps.Keys(st.owned))
-	st.mu.Unlock()
-	stops := make([]*Future[StopResult], len(owned))
-	for i, s := range owned {
-		stops[i] = newFuture(func() (StopResult, error) { return s.stopOnce(stopConfig{}) })
+	var stops []*Future[StopResult]
+	for s := range st.owned {
+		stops = append(stops, newFuture(func() (StopResult, error) { return s.stopOnce(stopConfig{}) }))
 	}
+	for cr := range st.open {
+		stops = append(stops, newFuture(func() (StopResult, error) { return StopResult{}, cr.undoAgain() }))
+	}
+	clear(st.open)
+	st.mu.Unlock()
 	_, err := WaitAll(context.Background(), stops...)
 	return struct{}{}, err
 }
@@ -127,15 +131,38 @@ func (st *sessionState) creating(ctx context.Context, op string) (_ context.Cont
 }
 
 // blame replaces the error of a create whose context ended only because the session closed.
-func (st *sessionState) blame(caller context.Context, op string, err error) error {
-	if st == nil || st.ends.Err() == nil || caller.Err() != nil || !errors.Is(err, context.Canceled) {
+func (st *sessionState) blame(caller context.Context, c call, err error) error {
+	if !st.closed() || caller.Err() != nil || !errors.Is(err, context.Canceled) {
 		return err
 	}
-	closed := call{op: op}.refuse("the session was closed meanwhile", ErrClosed)
+	closed := c.refuse("the session was closed meanwhile", ErrClosed)
 	if errors.Is(err, ErrUndecided) {
 		return undecided(closed)
 	}
 	return closed
+}
+
+// closed reports whether the session has begun to close.
+func (st *sessionState) closed() bool { return st != nil && st.ends.Err() != nil }
+
+// hold keeps a closing session from finishing until the returned function is called. It may be called only while a create
+// of the session is in flight.
+func (st *sessionState) hold() (release func()) {
+	if st == nil {
+		return func() {}
+	}
+	st.creates.Add(1)
+	return st.creates.Done
+}
+
+// keep remembers a create that could not be undone, for the next round of a close.
+func (st *sessionState) keep(cr *creation) {
+	if st == nil {
+		return
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.open[cr] = struct{}{}
 }
 
 // adopt takes a sandbox in, unless it has ended. It reports false when the session is closing.

@@ -94,7 +94,7 @@ func (s *shared) applyLocked(n uint64, next Info) (ended bool) {
 		if current.EndTime.IsZero() {
 			current.EndTime = next.EndTime
 		}
-	case n < s.seen, next.State.rank() < current.State.rank():
+	case n < s.seen, next.rank() < current.rank():
 		return false
 	default:
 		s.seen, *current = n, next
@@ -133,10 +133,8 @@ func (s *shared) broadcast() {
 	s.changed = make(chan struct{})
 }
 
-// ended reports whether nothing more will happen. A service that has lost the state but knows the end time counts.
-func (s *shared) ended() bool {
-	return s.info.State.Terminal() || !s.info.State.known() && !s.info.EndTime.IsZero()
-}
+// ended reports whether nothing more will happen.
+func (s *shared) ended() bool { return s.info.ended() }
 
 // settled is ended, and that the exit code is there or not worth waiting for.
 func (s *shared) settled() bool {

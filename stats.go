@@ -2,10 +2,10 @@ package cwsandbox
 
 import "sync/atomic"
 
-// Stats counts the commands that were run in a sandbox through one client. Every command counts once, when it is sent
+// Stats counts the commands that were run in a sandbox through one client. Every command counts once, when it is begun
 // and when its outcome is known, whether or not anybody waits for it; those in between are still running.
 type Stats struct {
-	Commands int64 // sent
+	Commands int64 // begun, in a sandbox that was ready for them
 	OK       int64 // exited with 0
 	NonZero  int64 // exited with another code
 	Failed   int64 // their end was not seen, or they could not be started

@@ -3,7 +3,6 @@ package cwsandbox
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/cwsandbox/cwsandbox-go/internal/transport"
@@ -127,13 +126,14 @@ func (s *shared) stopNow(grace time.Duration) (StopResult, error) {
 func (s *shared) delete(ctx context.Context, grace time.Duration) (missing bool, err error) {
 	req := &sandboxv1.DeleteSandboxRequest{SandboxId: s.id, GracePeriodSeconds: wholeSeconds(grace), AllowMissing: true}
 	n := s.client.request()
-	reply, err := s.client.sandboxes.DeleteSandbox(ctx, req, transport.AfterDrain())
+	repeated := false
+	reply, err := s.client.sandboxes.DeleteSandbox(ctx, req, transport.AfterDrain(),
+		transport.OnRetry(func(error) { repeated = true }))
 	err = call{op: "stop", sandbox: s.id}.wrap(err)
 	switch {
-	case errors.Is(err, ErrNotFound), err == nil && reply.GetSandbox() == nil:
-		s.lost()
-		s.endLife(errStopped)
-		return true, nil
+	case answeredNotFound(err), err == nil && reply.GetSandbox() == nil:
+		s.endedByStop(repeated)
+		return !repeated, nil // an attempt whose answer was lost may well have worked
 	case err != nil:
 		return false, err
 	}
@@ -141,5 +141,14 @@ func (s *shared) delete(ctx context.Context, grace time.Duration) (missing bool,
 	return false, nil
 }
 
+// endedByStop records that the service does not know the sandbox any more; stopped says that this is our doing.
+func (s *shared) endedByStop(stopped bool) {
+	s.mu.Lock()
+	s.info.stopped = s.info.stopped || stopped
+	s.mu.Unlock()
+	s.lost()
+	s.endLife(errStopped)
+}
+
 // errStopped is why streams end that are still open when a stop has seen the end of their sandbox.
-var errStopped = fmt.Errorf("the sandbox was stopped: %w", ErrNotRunning)
+var errStopped = errors.New("the sandbox was stopped")

@@ -399,6 +399,6 @@ func TestStreamsEndAfterAStop(t *testing.T) {
 		_, err := stop.Wait()
 		require.NoError(t, err)
 		<-ctx.Done()
-		require.ErrorIs(t, context.Cause(ctx), ErrNotRunning)
+		assert.Equal(t, errStopped, context.Cause(ctx), "which a process reports as ErrNotRunning")
 	})
 }

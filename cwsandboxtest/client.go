@@ -7,9 +7,9 @@ import (
 	"github.com/cwsandbox/cwsandbox-go/internal/hook"
 )
 
-// Client makes a client of the server; the options come after its own. The sandboxes that it makes are not among those
-// that [cwsandbox.Cleanup] or a signal stops: a test stops its own. The server closes the client when it closes. Options
-// that are wrong end the test, or panic without one.
+// Client makes a client of the server; the options come after its own. What it makes is tracked apart from the program's
+// other sandboxes: a test stops its own. The server closes the client when it closes. Options that are wrong end the test,
+// or panic without one.
 func (s *Server) Client(opts ...cwsandbox.ClientOption) *cwsandbox.Client {
 	if s.tb != nil {
 		s.tb.Helper()
@@ -17,9 +17,7 @@ func (s *Server) Client(opts ...cwsandbox.ClientOption) *cwsandbox.Client {
 	own := []cwsandbox.ClientOption{
 		cwsandbox.WithBaseURL(s.URL()), cwsandbox.WithAPIKey(s.key), cwsandbox.WithDialOptions(s.DialOptions()...),
 	}
-	if hook.PrivateRegistry != nil {
-		own = append(own, hook.PrivateRegistry().(cwsandbox.ClientOption))
-	}
+	own = append(own, hook.PrivateRegistry().(cwsandbox.ClientOption))
 	c, err := cwsandbox.NewClient(append(own, opts...)...)
 	if err != nil {
 		s.fail(fmt.Sprintf("cwsandboxtest: %v", err))

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cwsandbox/cwsandbox-go/internal/hook"
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
 
@@ -48,7 +49,7 @@ func (s *Server) closeClients() error {
 	s.mu.Unlock()
 	var errs []error
 	for _, c := range clients {
-		errs = append(errs, c.Close())
+		errs = append(errs, hook.CloseWhole(c))
 	}
 	return errors.Join(errs...)
 }

@@ -71,9 +71,9 @@ func run(ctx context.Context) (err error) {
 	return nil
 }
 
-// connect returns a client of the service, if the environment names a key, and else one of a local server.
+// connect returns a client of the service, if the environment says anything about one, and else one of a local server.
 func connect(ctx context.Context) (*cwsandbox.Client, func() error, error) {
-	if os.Getenv("CWSANDBOX_API_KEY") != "" {
+	if os.Getenv("CWSANDBOX_API_KEY") != "" || os.Getenv("CWSANDBOX_BASE_URL") != "" {
 		client, err := cwsandbox.NewClient()
 		if err != nil {
 			return nil, nil, err
@@ -81,11 +81,12 @@ func connect(ctx context.Context) (*cwsandbox.Client, func() error, error) {
 		fmt.Println("using", client)
 		return client, client.Close, nil
 	}
-	fmt.Println("CWSANDBOX_API_KEY is not set: using the embedded local server")
+	fmt.Println("neither CWSANDBOX_API_KEY nor CWSANDBOX_BASE_URL is set: using the embedded local server")
 	server, err := cwsandboxtest.Start(ctx, cwsandboxtest.Processes())
 	if err != nil {
 		return nil, nil, err
 	}
+	fmt.Println("isolation of its sandboxes:", server.Isolation())
 	for _, warning := range server.Warnings() {
 		fmt.Println("note:", warning)
 	}
