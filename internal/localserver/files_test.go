@@ -140,6 +140,7 @@ func TestFiles(t *testing.T) {
 			synctest.Wait()
 			require.NoError(t, w.writeFile(id, "/f", nil))
 			w.exec(id, "sleep", "2") // is killed by the restart
+			synctest.Wait()          // which is over
 			_, err := w.readFile(id, "/f")
 			w.requireRefused(fileRefused("NOT_FOUND"), err)
 			w.delete(id, 0)
