@@ -102,9 +102,9 @@ func TestFiles(t *testing.T) {
 	})
 	t.Run("parents", func(t *testing.T) {
 		inWorld(t, Options{}, func(w *world) {
-			id := w.run(mainContainer(func(c *ctnr) { c.WorkingDir = "/work" }))
+			id := w.run(mainContainer(func(c *ctnr) { c.WorkingDir = "/srv/job" }))
 			require.NoError(t, w.writeFile(id, "a/b/c", []byte("x")))
-			got, err := w.readFile(id, "/work/a/b/c")
+			got, err := w.readFile(id, "/srv/job/a/b/c")
 			require.NoError(t, err)
 			assert.Equal(t, "x", string(got))
 		})

@@ -188,7 +188,7 @@ func testLinkedFiles(t *testing.T, r *Runtime) {
 	require.NoError(t, os.Symlink(filepath.Dir(target), filepath.Join(image, "tmp")))
 	linked := newRuntime(t, Options{Isolation: r.Isolation(), Images: map[string]Image{"links": {Root: image}}})
 	sb := newSandbox(t, linked, container.SandboxSpec{})
-	_, err := sb.Start(t.Context(), container.Spec{Image: "links", WorkingDir: "/work", Command: "/bin/sh"})
+	_, err := sb.Start(t.Context(), container.Spec{Image: "links", WorkingDir: "/srv/job", Command: "/bin/sh"})
 	assert.Error(t, err, "there is no shell in it")
 	content, err := os.ReadFile(target)
 	require.NoError(t, err)
@@ -207,10 +207,10 @@ func testImageRoot(t *testing.T, r *Runtime) {
 	}
 	mapped := newRuntime(t, Options{Isolation: r.Isolation(), Images: map[string]Image{"usr": {Root: "/usr"}}})
 	c := startContainer(t, newSandbox(t, mapped, container.SandboxSpec{}), container.Spec{
-		Image: "usr", Command: "/bin/sh", Args: []string{"-c", "echo main; exec sleep 1000"}, WorkingDir: "/work/dir",
+		Image: "usr", Command: "/bin/sh", Args: []string{"-c", "echo main; exec sleep 1000"}, WorkingDir: "/srv/job/dir",
 	})
 	readUntil(t, c.Main().Stdout(), "main")
-	assert.Equal(t, "/work/dir", sh(t, c, "test ! -e /usr/bin && echo x >/new && pwd"))
+	assert.Equal(t, "/srv/job/dir", sh(t, c, "test ! -e /usr/bin && echo x >/new && pwd"))
 	assert.NoFileExists(t, "/usr/new")
 }
 

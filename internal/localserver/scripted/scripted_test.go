@@ -44,7 +44,7 @@ func run(t *testing.T, c container.Container, argv ...string) (stdout, stderr st
 
 func TestDefaultCommands(t *testing.T) {
 	spec := container.Spec{
-		Name: "main", WorkingDir: "/work", Env: map[string]string{"A": "1"},
+		Name: "main", WorkingDir: "/srv", Env: map[string]string{"A": "1"},
 		Files: []container.File{{Path: "/etc/motd", Content: []byte("hello\n")}},
 	}
 	inBox(t, spec, func(t *testing.T, c container.Container) {
@@ -58,7 +58,7 @@ func TestDefaultCommands(t *testing.T) {
 			{[]string{"echo", "a", "b  c"}, "a b  c\n", "", 0},
 			{[]string{"cat"}, "", "", 0},
 			{[]string{"cat", "/etc/motd", "../etc/motd"}, "hello\nhello\n", "", 0},
-			{[]string{"pwd"}, "/work\n", "", 0},
+			{[]string{"pwd"}, "/srv\n", "", 0},
 			{[]string{"env"}, "A=1\nHOME=/root\nHOSTNAME=sb-1\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n", "", 0},
 			{[]string{"sleep", "x"}, "", "sleep: invalid time interval \"x\"\n", 1},
 			{[]string{"sleep"}, "", "sleep: one operand is needed\n", 1},
@@ -197,17 +197,17 @@ func TestFilesOfHandlers(t *testing.T) {
 	var seen *scripted.Files
 	touch := scripted.Command{Run: func(_ context.Context, p *scripted.Proc) int {
 		seen = p.Files
-		if p.Files.WriteFile("out/b", []byte("x")) != nil || p.Files.WriteFile("/work/out/a", []byte("y")) != nil {
+		if p.Files.WriteFile("out/b", []byte("x")) != nil || p.Files.WriteFile("/srv/out/a", []byte("y")) != nil {
 			return 1
 		}
 		return 0
 	}}
-	spec := container.Spec{Name: "main", WorkingDir: "/work", Files: []container.File{{Path: "/m", Content: []byte("m")}}}
+	spec := container.Spec{Name: "main", WorkingDir: "/srv", Files: []container.File{{Path: "/m", Content: []byte("m")}}}
 	inBox(t, spec, func(t *testing.T, c container.Container) {
 		_, _, exit := run(t, c, "touch")
 		require.Zero(t, exit)
-		assert.Equal(t, []string{"/work/out/a", "/work/out/b"}, seen.List("out"))
-		got, err := c.ReadFile(t.Context(), "/work/out/b", 1)
+		assert.Equal(t, []string{"/srv/out/a", "/srv/out/b"}, seen.List("out"))
+		got, err := c.ReadFile(t.Context(), "/srv/out/b", 1)
 		require.NoError(t, err)
 		assert.Equal(t, "x", string(got))
 		copied, err := seen.ReadFile("out/b")
@@ -225,7 +225,7 @@ func TestFilesOfHandlers(t *testing.T) {
 		assert.Equal(t, container.FilePermission, kind(seen.Remove("/m")))
 		_, err = c.ReadFile(t.Context(), "/m/below", 1)
 		assert.Equal(t, container.FileIO, kind(err))
-		_, err = c.ReadFile(t.Context(), "/work/out/a", 0)
+		_, err = c.ReadFile(t.Context(), "/srv/out/a", 0)
 		assert.Equal(t, container.FileTooLarge, kind(err))
 	}, scripted.WithCommand("touch", touch))
 }
