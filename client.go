@@ -81,12 +81,12 @@ func (c *Client) settled() {
 	}
 }
 
-func (c *Client) isClosed() bool { return c.refusesAll(c.closed) }
+func (c *Client) isClosed() bool { return isClosed(c.closed) }
 
-// refusesAll reports whether the given channel, the client's or nil, is closed.
-func (c *Client) refusesAll(closed <-chan struct{}) bool {
+// isClosed reports whether a channel on which nothing is sent is closed. Nil is not.
+func isClosed(ch <-chan struct{}) bool {
 	select {
-	case <-closed:
+	case <-ch:
 		return true
 	default:
 		return false

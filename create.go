@@ -96,28 +96,26 @@ func (cr *creation) run(ctx context.Context) (*shared, error) {
 		}
 	}
 	if !open {
-		cr.client.registry.remove(cr.entry)
-		cr.client.settled()
+		cr.forget()
 		return nil, cr.call().wrap(first)
 	}
 	return nil, cr.abandon(cr.call().wrap(first))
+}
+
+// forget takes the create out of the registry: it made nothing.
+func (cr *creation) forget() {
+	cr.client.registry.remove(cr.entry)
+	cr.client.settled()
 }
 
 // abandon undoes the create, because of cause, and returns cause with what became of that. A session that owns the create
 // does not finish closing before the undo is over, and keeps what could not be undone.
 func (cr *creation) abandon(cause error) error {
 	held := cr.owner.hold()
-	err, settled := undo(cr.client, func(ctx context.Context) error {
+	return undo(cr.client, cause, func(ctx context.Context) error {
 		defer held()
 		return cr.undoOrKeep(ctx)
 	})
-	switch {
-	case !settled:
-		return undecided(cause)
-	case err != nil:
-		return joined(cause, err)
-	}
-	return cause
 }
 
 // send makes one call, with the transport's retries, and takes over the answer.
@@ -184,14 +182,12 @@ func unavailable(err error) bool {
 	return errors.As(err, &rpc) && rpcerr.Transient(rpc)
 }
 
-// undo runs fn, detached from every caller, under the undo budget. The caller waits for it a moment: settled says whether
-// it was over by then, and err how it ended. What is not settled goes on; if it fails, that is logged, and the registry
-// keeps what was not undone.
-func undo(c *Client, fn func(context.Context) error) (err error, settled bool) {
+// undo runs fn because of cause, detached from every caller, under the undo budget, and returns cause with what became of
+// that. The caller waits for it a moment: what is not settled by then goes on, and the error matches ErrUndecided. If it
+// fails, that is logged, and the registry keeps what was not undone.
+func undo(c *Client, cause error, fn func(context.Context) error) error {
 	work := Go(func() (struct{}, error) {
-		ctx, cancel := context.WithTimeoutCause(context.Background(), undoBudget, errOwnLimit)
-		defer cancel()
-		err := fn(ctx)
+		err := withUndoBudget(fn)
 		if err != nil {
 			c.config.logger.Warn("a sandbox may be left behind", "error", err)
 		}
@@ -201,18 +197,19 @@ func undo(c *Client, fn func(context.Context) error) (err error, settled bool) {
 	defer timer.Stop()
 	select {
 	case <-work.Done():
-		_, err := work.Wait()
-		return err, true
+		if _, err := work.Wait(); err != nil {
+			return joined(cause, err)
+		}
+		return cause
 	case <-timer.C:
-		return nil, false
+		return undecided(cause)
 	}
 }
 
-// undoAgain is another try, for a session that closes.
-func (cr *creation) undoAgain() error {
+func withUndoBudget(fn func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), undoBudget, errOwnLimit)
 	defer cancel()
-	return cr.undoOrKeep(ctx)
+	return fn(ctx)
 }
 
 // undoOrKeep undoes the create, or leaves it with the session that owns it.
@@ -233,8 +230,7 @@ func (cr *creation) replayAndDelete(ctx context.Context) error {
 	case !conclusive(err):
 		return undecided(cr.call().wrap(err))
 	}
-	cr.client.registry.remove(cr.entry) // the service would have returned a sandbox
-	cr.client.settled()
+	cr.forget() // the service would have returned a sandbox
 	return nil
 }
 
@@ -262,14 +258,7 @@ func (s *shared) rollback(cause error) error {
 	if over {
 		return cause
 	}
-	err, settled := undo(s.client, s.discard)
-	switch {
-	case !settled:
-		return undecided(cause)
-	case err != nil:
-		return joined(cause, err)
-	}
-	return cause
+	return undo(s.client, cause, s.discard)
 }
 
 // discard deletes the sandbox at once and returns when the service has accepted that.

@@ -210,12 +210,7 @@ func inOrder[T any](ctx context.Context, fs []*Future[T], taken []bool, n int, t
 
 // finished reports, without beginning the work, whether the result is there.
 func (f *Future[T]) finished() bool {
-	select {
-	case <-f.work.done:
-		return true
-	default:
-		return false
-	}
+	return isClosed(f.work.done)
 }
 
 func startAll[T any](op string, fs []*Future[T]) error {

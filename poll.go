@@ -80,7 +80,7 @@ func (s *shared) await(ctx context.Context, op string, closed <-chan struct{}, d
 		return err
 	}
 	closedError := func() error { return call{op: op, sandbox: s.id}.refuse("the client is closed", ErrClosed) }
-	if s.client.refusesAll(closed) {
+	if isClosed(closed) {
 		return closedError()
 	}
 	p := s.join()
@@ -104,7 +104,7 @@ func (s *shared) await(ctx context.Context, op string, closed <-chan struct{}, d
 			return nil
 		case ctx.Err() != nil:
 			return s.gaveUp(ctx, op, p)
-		case s.client.refusesAll(closed):
+		case isClosed(closed):
 			return closedError()
 		}
 	}

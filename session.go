@@ -94,7 +94,7 @@ func (st *sessionState) stopAll() (struct{}, error) {
 		stops = append(stops, newFuture(func() (StopResult, error) { return s.stopOnce(stopConfig{}) }))
 	}
 	for cr := range st.open {
-		stops = append(stops, newFuture(func() (StopResult, error) { return StopResult{}, cr.undoAgain() }))
+		stops = append(stops, newFuture(func() (StopResult, error) { return StopResult{}, withUndoBudget(cr.undoOrKeep) }))
 	}
 	clear(st.open)
 	st.mu.Unlock()
