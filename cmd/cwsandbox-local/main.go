@@ -19,8 +19,12 @@ import (
 
 func main() {
 	process.Main()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal takes its normal course
+	signaled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, end := context.WithCancel(context.Background())
+	context.AfterFunc(signaled, func() {
+		stop() // a second signal takes its normal course, from the moment when the shutdown begins
+		end()
+	})
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "cwsandbox-local:", err)
 		os.Exit(1)
