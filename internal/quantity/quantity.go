@@ -10,6 +10,7 @@ package quantity
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/big"
 	"strings"
 )
@@ -90,6 +91,23 @@ func (v Value) Add(w Value) Value { return Value{new(big.Rat).Add(v.rat(), w.rat
 
 // IsZero reports whether v is zero.
 func (v Value) IsZero() bool { return v.rat().Sign() == 0 }
+
+// Ceil returns v as a whole number, rounded up; amounts beyond int64 become the largest one.
+func (v Value) Ceil() int64 { return ceil(v.rat()) }
+
+// CeilMilli returns v in thousandths, as Ceil does.
+func (v Value) CeilMilli() int64 { return ceil(new(big.Rat).Quo(v.rat(), milli)) }
+
+func ceil(r *big.Rat) int64 {
+	whole, rest := new(big.Int).QuoRem(r.Num(), r.Denom(), new(big.Int))
+	if rest.Sign() > 0 {
+		whole.Add(whole, big.NewInt(1))
+	}
+	if !whole.IsInt64() {
+		return math.MaxInt64
+	}
+	return whole.Int64()
+}
 
 // String returns the canonical form: a whole number in the largest binary unit that divides it ("768Mi", "3"), another
 // amount in thousandths ("1500m"), and what is finer still as a plain decimal ("0.00025"). Parse reads it back as the

@@ -1,6 +1,7 @@
 package quantity
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -88,6 +89,28 @@ func TestAdd(t *testing.T) {
 	}
 	assert.Equal(t, "1", sum.String())
 	assert.Equal(t, "100m", part.String(), "an operand stays what it was")
+}
+
+func TestCeil(t *testing.T) {
+	for _, tt := range []struct {
+		text         string
+		whole, milli int64
+	}{
+		{"0", 0, 0},
+		{"2", 2, 2000},
+		{"2500m", 3, 2500},
+		{"0.0001m", 1, 1},
+		{"1.5Ki", 1536, 1_536_000},
+		{"9223372036854775807", math.MaxInt64, math.MaxInt64},
+		{"8Ei", math.MaxInt64, math.MaxInt64},
+		{"100Ei", math.MaxInt64, math.MaxInt64},
+	} {
+		assert.Equal(t, tt.whole, parse(t, tt.text).Ceil(), tt.text)
+		assert.Equal(t, tt.milli, parse(t, tt.text).CeilMilli(), tt.text)
+	}
+	var zero Value
+	assert.Zero(t, zero.Ceil())
+	assert.Zero(t, zero.CeilMilli())
 }
 
 func TestZeroValue(t *testing.T) {
