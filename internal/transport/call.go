@@ -28,6 +28,7 @@ type call struct {
 	method      string
 	args, reply any
 	opts        []grpc.CallOption // fill peer and trailer
+	direct      *directCall       // nil: it cannot go directly
 
 	peer     peer.Peer   // of the attempt; set once it has a stream on a connection
 	trailer  metadata.MD // of the attempt
@@ -38,10 +39,17 @@ type call struct {
 
 // Invoke makes a unary call. Its error is an *rpcerr.Error.
 func (t *Transport) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	return t.invoke(ctx, method, args, reply, nil, opts)
+}
+
+func (t *Transport) invoke(ctx context.Context, method string, args, reply any, direct *directCall, opts []grpc.CallOption) error {
 	if ctx.Err() != nil {
 		return rpcerr.Ended(ctx, method)
 	}
-	c := &call{t: t, method: method, args: args, reply: reply, rule: ruleFor(method, args), settings: t.settings(opts)}
+	c := &call{
+		t: t, method: method, args: args, reply: reply, direct: direct,
+		rule: ruleFor(method, args), settings: t.settings(opts),
+	}
 	var err error
 	if c.pool, err = t.poolFor(c.rule.route, c.settings.afterDrain); err != nil {
 		return rpcerr.Local(method, codes.Canceled, err)
@@ -87,10 +95,21 @@ func (c *call) run(caller, ctx context.Context) *rpcerr.Error {
 // attempt tries once.
 func (c *call) attempt(caller, ctx context.Context) *rpcerr.Error {
 	c.attempts++
+	if c.rule.gated {
+		if e := c.t.deletes.enter(caller, ctx, c.pool, c.method); e != nil {
+			return e
+		}
+		defer c.t.deletes.leave()
+	}
 	if limit := c.attemptLimit(); limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
+	}
+	if c.direct != nil {
+		if direct, e := c.direct.attempt(c, caller, ctx); direct {
+			return e
+		}
 	}
 	ctx, e := c.t.authorize(caller, ctx, c.method)
 	if e != nil {
@@ -140,6 +159,7 @@ func (c *call) verdict(e *rpcerr.Error) error {
 	switch {
 	case c.rule.class == remove && sentBefore && removed(e):
 		return nil // an earlier attempt did it, and its answer was lost
+	case c.settings.unless != nil && c.settings.unless(e):
 	case c.settings.budget > 0 && c.rule.class.repeats(e):
 		c.failure = e
 		c.delays.failed(e.RetryDelay)

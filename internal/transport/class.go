@@ -86,6 +86,7 @@ type rule struct {
 	class   class
 	route   route
 	attempt time.Duration // bounds one attempt; zero: only the call's deadline does
+	gated   bool          // attempts are let through maxDeletes at a time
 
 	// adjust, when set, replaces the rule by one for this very request.
 	adjust func(rule, any) rule

@@ -38,7 +38,7 @@ func (c Config) dialer(e Endpoint) func() (*grpc.ClientConn, error) {
 }
 
 func (c Config) dialOptions(e Endpoint) []grpc.DialOption {
-	security := credentials.NewTLS(&tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12})
+	security := credentials.NewTLS(&tls.Config{RootCAs: c.RootCAs, VerifyConnection: c.VerifyConn, MinVersion: tls.VersionTLS12})
 	if e.Plaintext {
 		security = insecure.NewCredentials()
 	}

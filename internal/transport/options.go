@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+
+	"github.com/cwsandbox/cwsandbox-go/internal/rpcerr"
 )
 
 // settings is what the call options of one call say.
@@ -14,6 +16,8 @@ type settings struct {
 	budget     time.Duration
 	afterDrain bool
 	onRetry    func(error)
+	unless     func(*rpcerr.Error) bool // may be nil
+	via        *bool                    // receives whether the call went directly; nil: nobody asks
 }
 
 // callOption is an option of ours among those of grpc-go, which ignores it.
@@ -57,6 +61,11 @@ func NoRetry() grpc.CallOption { return RetryFor(0) }
 // goroutine of the call.
 func OnRetry(fn func(error)) grpc.CallOption {
 	return callOption{apply: func(s *settings) { s.onRetry = fn }}
+}
+
+// RepeatUnless takes failures that would be repeated, and for which fn is true, as the call's last word.
+func RepeatUnless(fn func(*rpcerr.Error) bool) grpc.CallOption {
+	return callOption{apply: func(s *settings) { s.unless = fn }}
 }
 
 // AfterDrain lets a lifecycle call begin although the transport is drained.

@@ -433,3 +433,19 @@ func TestRetriesAreReported(t *testing.T) {
 		}
 	})
 }
+
+func TestRepeatUnless(t *testing.T) {
+	away := failure(codes.Unavailable, because(rpcerr.ReasonRunnerUnavailable), retryAfter(time.Second))
+	asked := 0
+	unless := RepeatUnless(func(e *rpcerr.Error) bool {
+		asked++
+		return e.Reason == rpcerr.ReasonRunnerUnavailable
+	})
+	create := func(ctx context.Context, tr *Transport) error {
+		_, err := sandboxv1.NewSandboxServiceClient(tr).CreateSandbox(ctx, &sandboxv1.CreateSandboxRequest{RequestId: "r-1"}, unless)
+		return err
+	}
+	n, err := attempts(t, script(failure(codes.Unavailable), away), create)
+	assert.Equal(t, rpcerr.ReasonRunnerUnavailable, asError(t, err).Reason)
+	assert.Equal(t, []int{2, 2, 2}, []int{n, asked, asError(t, err).Attempts})
+}

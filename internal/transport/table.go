@@ -85,7 +85,7 @@ func deleteSandbox(r rule, request any) rule {
 	q, _ := request.(*sandboxv1.DeleteSandboxRequest)
 	grace := time.Duration(max(0, q.GetGracePeriodSeconds())) * time.Second
 	if len(q.GetSnapshotVolumes()) == 0 {
-		r.attempt = grace + deleteMargin
+		r.attempt, r.gated = grace+deleteMargin, true
 		return r
 	}
 	r.class, r.attempt = token, snapshotTimeout+grace+snapshotMargin

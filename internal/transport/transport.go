@@ -5,9 +5,11 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -35,9 +37,15 @@ type Config struct {
 	Integration string         // name of the program or library around this SDK; not sent when empty
 	RootCAs     *x509.CertPool // the system's when nil
 
+	// VerifyConn, when set, sees every TLS connection once it was verified and before anything is sent on it.
+	VerifyConn func(tls.ConnectionState) error
+
 	// DialOptions come after the transport's own and may override them, but for credentials: those of a call and the
 	// choice between TLS and plaintext are the client's.
 	DialOptions []grpc.DialOption
+
+	// DirectDial, when set, replaces the network for direct connections, which have none of the dial options.
+	DirectDial func(ctx context.Context, address string) (net.Conn, error)
 
 	RequestTimeout time.Duration // bounds a unary call, with its retries, whose context has no deadline; above zero
 	RetryBudget    time.Duration // time for retries, counted from the first failure of a call; zero: no retries
@@ -54,6 +62,8 @@ type Transport struct {
 
 	lifecycle, data, control *pool // control is lifecycle when they share an endpoint
 	drained                  atomic.Bool
+	deletes                  gate
+	direct                   *directory
 }
 
 var _ grpc.ClientConnInterface = (*Transport)(nil)
@@ -80,10 +90,12 @@ func New(c Config) (*Transport, error) {
 		requestTimeout: c.RequestTimeout,
 		retryBudget:    c.RetryBudget,
 		logger:         c.Logger,
+		deletes:        make(gate, maxDeletes),
 	}
 	if err := t.openPools(c); err != nil {
 		return nil, err
 	}
+	t.direct = newDirectory(t, c)
 	return t, nil
 }
 
@@ -108,6 +120,7 @@ func (t *Transport) openPools(c Config) error {
 // AfterDrain option. Lifecycle calls that have begun go on; others in flight fail with rpcerr.ErrClosed.
 func (t *Transport) Drain() {
 	t.drained.Store(true)
+	t.direct.close()
 	t.data.close()
 	if t.control != t.lifecycle {
 		t.control.close()
@@ -118,6 +131,7 @@ func (t *Transport) Drain() {
 // rpcerr.ErrClosed.
 func (t *Transport) Close() error {
 	t.drained.Store(true)
+	t.direct.close()
 	return errors.Join(t.data.close(), t.control.close(), t.lifecycle.close())
 }
 
