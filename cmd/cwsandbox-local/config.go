@@ -14,7 +14,12 @@ import (
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver/process"
 )
 
-const defaultListen = "127.0.0.1:7643"
+const (
+	defaultListen = "127.0.0.1:7643"
+
+	hostNetwork    = "host"
+	privateNetwork = "private"
+)
 
 // config is what the command line says.
 type config struct {
@@ -26,8 +31,19 @@ type config struct {
 	isolation   string
 	logLevel    slog.Level
 	allowRemote bool
+	direct      bool
+	plainEdge   bool
 	readyFile   string
 	dataDir     string
+	claims      []localserver.Claim
+	network     string
+	unenforced  bool
+	serverless  bool
+
+	secrets          []localserver.Secret
+	objectStorageEnv map[string]string
+	runtimeClasses   []string
+	instanceTypes    []string
 }
 
 // parse reads the command line. Its errors never contain a key.
@@ -44,8 +60,22 @@ func parse(args []string, stderr io.Writer) (*config, error) {
 	fs.StringVar(&c.isolation, "isolation", process.Auto, "`level`: auto, strict (auto, but not plain), isolated, rootless or plain")
 	fs.TextVar(&c.logLevel, "log-level", slog.LevelWarn, "`level` of what is logged to standard error: debug, info, warn or error")
 	fs.BoolVar(&c.allowRemote, "allow-remote", false, "allow an address that other machines can reach; needs TLS and keys")
+	fs.BoolVar(&c.direct, "direct", true, "serve direct connections to sandboxes, on a port of their own; never to other machines")
+	fs.BoolVar(&c.plainEdge, "plain-edge", false, "serve HTTPS endpoints of sandboxes as plain http, for clients that cannot trust the own authority")
 	fs.StringVar(&c.readyFile, "ready-file", "", "`file` that receives the base URL once the server accepts connections")
-	fs.StringVar(&c.dataDir, "data-dir", "", "`directory` for what sandboxes write and for the own certificate authority (default: below the user's state directory)")
+	fs.StringVar(&c.dataDir, "data-dir", "", "`directory` for what sandboxes write and for the certificates of the own authorities (default: below the user's state directory)")
+	fs.Func("claim", "`NAMESPACE/NAME=DIRECTORY` that can be registered as a volume, for runner local-runner; may be repeated", func(text string) error {
+		claim, err := parseClaim(text)
+		c.claims = append(c.claims, claim)
+		return err
+	})
+	fs.StringVar(&c.network, "network", hostNetwork, "`network` of the sandboxes: host, which is this machine's, or private, which leads nowhere")
+	fs.BoolVar(&c.unenforced, "unenforced-egress", false, "accept rules about what a sandbox may reach although nobody enforces them here")
+	fs.BoolVar(&c.serverless, "serverless", true, "accept sandboxes that do not ask for the caller's own clusters")
+	secrets := fs.String("secrets-file", "", "JSON `file` with what is in secret stores: {\"store\": {\"name\": \"value\", \"other\": {\"field\": \"value\"}}}")
+	storage := fs.String("object-storage-env-file", "", "`file` with the environment variables, NAME=VALUE, of sandboxes with access to object storage")
+	classes := fs.String("runtime-classes", "", "`names` of the runtime classes that sandboxes may ask for, separated by commas; they have no effect")
+	types := fs.String("instance-types", "", "`names` of the instance types that sandboxes may ask for, separated by commas; they have no effect")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
@@ -59,6 +89,13 @@ func parse(args []string, stderr io.Writer) (*config, error) {
 	if c.keys, err = readKeys(*keys, *keyFile); err != nil {
 		return nil, err
 	}
+	if c.secrets, err = readSecrets(*secrets); err != nil {
+		return nil, fmt.Errorf("-secrets-file: %w", err)
+	}
+	if c.objectStorageEnv, err = readEnv(*storage); err != nil {
+		return nil, fmt.Errorf("-object-storage-env-file: %w", err)
+	}
+	c.runtimeClasses, c.instanceTypes = splitList(*classes), splitList(*types)
 	return c, c.check()
 }
 
@@ -67,10 +104,14 @@ func (c *config) check() error {
 		return errors.New("-tls-cert and -tls-key need each other")
 	}
 	c.tls = c.tls || c.certFile != ""
+	c.direct = c.direct && isLoopback(c.host) // other machines would be led to themselves
 	switch c.isolation {
 	case process.Auto, process.Strict, process.Isolated, process.Rootless, process.Plain:
 	default:
 		return fmt.Errorf("-isolation: unknown level %q", c.isolation)
+	}
+	if c.network != hostNetwork && c.network != privateNetwork {
+		return fmt.Errorf("-network: must be %s or %s, is %q", hostNetwork, privateNetwork, c.network)
 	}
 	if isLoopback(c.host) || c.tls && len(c.keys) > 0 && c.allowRemote {
 		return nil

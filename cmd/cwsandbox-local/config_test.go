@@ -27,8 +27,11 @@ func TestBadCommandLinesAreRefused(t *testing.T) {
 		{"flag", []string{"-port", "1"}, "-port"},
 		{"listen without port", []string{"-listen", "127.0.0.1"}, "-listen"},
 		{"isolation", []string{"-isolation", "total"}, `-isolation: unknown level "total"`},
+		{"network", []string{"-network", "mine"}, `-network: must be host or private, is "mine"`},
 		{"log level", []string{"-log-level", "loud"}, "log-level"},
 		{"certificate without key", []string{"-tls-cert", "a.pem"}, "-tls-key"},
+		{"claim without directory", []string{"-claim", "ns/name"}, "-claim: must be NAMESPACE/NAME=DIRECTORY"},
+		{"claim without namespace", []string{"-claim", "name=dir"}, "-claim: must be"},
 		{"empty key", []string{"-keys", "a-secret,,b-secret"}, "-keys: empty key"},
 		{"attribute", []string{"-keys", "a-secret user="}, "-keys: attribute 1"},
 		{"admin", []string{"-keys", "a-secret admin=perhaps"}, "-keys: attribute 1"},
@@ -40,7 +43,9 @@ func TestBadCommandLinesAreRefused(t *testing.T) {
 			var stderr bytes.Buffer
 			_, err := parse(row.args, &stderr)
 			require.ErrorContains(t, err, row.text)
-			assert.NotContains(t, err.Error()+stderr.String(), "secret")
+			for _, key := range []string{"a-secret", "b-secret", "good-secret", "bad-secret"} {
+				assert.NotContains(t, err.Error()+stderr.String(), key)
+			}
 			assert.NotContains(t, err.Error(), "\n")
 		})
 	}
@@ -81,6 +86,17 @@ func TestKeys(t *testing.T) {
 	none, err := readKeys("", "")
 	require.NoError(t, err)
 	assert.Empty(t, none)
+}
+
+func TestClaims(t *testing.T) {
+	got, err := parse([]string{"-claim", "ns/data=/a=b", "-claim", "ns/other=."}, os.Stderr)
+	require.NoError(t, err)
+	here, err := filepath.Abs(".")
+	require.NoError(t, err)
+	assert.Equal(t, []localserver.Claim{
+		{Namespace: "ns", Name: "data", Dir: "/a=b"},
+		{Namespace: "ns", Name: "other", Dir: here},
+	}, got.claims)
 }
 
 func TestHelpIsNoError(t *testing.T) {

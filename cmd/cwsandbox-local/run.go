@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
-	p, err := newProgram(c, listeners, stderr)
+	p, err := newProgram(ctx, c, listeners, stderr)
 	if err != nil {
 		return errors.Join(err, closeAll(listeners))
 	}
@@ -51,26 +51,40 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 type program struct {
 	*config
 	url       string
-	authority string // file of the own authority, if there is one
+	authority string // file of the certificates that clients have to trust
 	listeners []net.Listener
 	runtime   *process.Runtime
 	server    *localserver.Server
 }
 
-func newProgram(c *config, listeners []net.Listener, stderr io.Writer) (*program, error) {
+func newProgram(ctx context.Context, c *config, listeners []net.Listener, stderr io.Writer) (*program, error) {
 	p := &program{config: c, listeners: listeners}
 	var err error
 	if p.url, err = baseURL(listeners[0], c.host, c.tls); err != nil {
 		return nil, err
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
-	options := localserver.Options{Logger: logger, Keys: c.keys, StartupSettle: startupSettle}
+	options := localserver.Options{
+		Logger:           logger,
+		Keys:             c.keys,
+		Claims:           c.claims,
+		StartupSettle:    startupSettle,
+		PrivateNetwork:   c.network == privateNetwork,
+		UnenforcedEgress: c.unenforced,
+		NoServerless:     !c.serverless,
+		Secrets:          c.secrets,
+		ObjectStorageEnv: c.objectStorageEnv,
+		RuntimeClasses:   c.runtimeClasses,
+		InstanceTypes:    c.instanceTypes,
+	}
+	options.PlainEdge = c.plainEdge
+	var authorities []byte
 	if c.tls {
 		conf, authority, err := serverTLS(c)
 		if err != nil {
 			return nil, err
 		}
-		p.authority = authority
+		authorities = authority
 		options.ServerOptions = append(options.ServerOptions, grpc.Creds(credentials.NewTLS(conf)))
 	}
 	p.runtime, err = process.New(process.Options{Isolation: c.isolation, DataDir: c.dataDir, Logger: logger})
@@ -81,7 +95,37 @@ func newProgram(c *config, listeners []net.Listener, stderr io.Writer) (*program
 	if p.server, err = localserver.New(options); err != nil {
 		return nil, errors.Join(err, p.runtime.Close())
 	}
+	if err := p.writeAuthorities(authorities); err != nil {
+		return nil, errors.Join(err, p.server.Close())
+	}
+	if c.direct {
+		if err := p.serveDirect(ctx); err != nil {
+			return nil, errors.Join(err, p.server.Close())
+		}
+	}
 	return p, nil
+}
+
+// writeAuthorities tells clients whom to trust: the given authorities, and that of the HTTPS endpoints of sandboxes.
+func (p *program) writeAuthorities(own []byte) error {
+	edge, err := p.server.EdgeCA()
+	if err != nil {
+		return err
+	}
+	p.authority, err = writeAuthorities(p.dataDir, append(own, edge...))
+	return err
+}
+
+// serveDirect serves direct connections on a free port, whose address clients learn from the server.
+func (p *program) serveDirect(ctx context.Context) error {
+	listeners, err := listen(ctx, "localhost", "0")
+	if err != nil {
+		return err
+	}
+	if err := p.server.ServeDirect(listeners...); err != nil {
+		return errors.Join(err, closeAll(listeners))
+	}
+	return nil
 }
 
 // serve answers until the context ends or a listener fails.
@@ -118,15 +162,17 @@ func (p *program) greeting() string {
 	for _, w := range p.warnings() {
 		fmt.Fprintf(&b, "Warning: %s\n", w)
 	}
+	who := "Clients of HTTPS endpoints of sandboxes must"
+	if p.tls && p.certFile == "" {
+		who = "Clients must"
+	}
+	fmt.Fprintf(&b, "\n%s trust the certificates in %s, for example by one of:\nexport SSL_CERT_FILE=%[3]s\n"+
+		"export NODE_EXTRA_CA_CERTS=%[3]s\nexport GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=%[3]s\n", who, p.authority, quote(p.authority))
 	key := developmentKey()
 	if len(p.keys) > 0 {
 		key = p.keys[0].Token
 	}
 	fmt.Fprintf(&b, "\nexport CWSANDBOX_BASE_URL=%s\nexport CWSANDBOX_API_KEY=%s\n", quote(p.url), quote(key))
-	if p.authority != "" {
-		fmt.Fprintf(&b, "\nClients must trust the certificate authority in %s, for example by one of:\n"+
-			"export SSL_CERT_FILE=%[2]s\nexport GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=%[2]s\n", p.authority, quote(p.authority))
-	}
 	return b.String()
 }
 

@@ -22,9 +22,9 @@ const (
 	clockSkew       = time.Hour
 )
 
-// serverTLS returns the configuration of the listeners, and the file of the authority that clients have to trust when
-// it is our own.
-func serverTLS(c *config) (conf *tls.Config, authority string, err error) {
+// serverTLS returns the configuration of the listeners, and, in PEM, the authority that clients have to trust when it is
+// our own.
+func serverTLS(c *config) (conf *tls.Config, authority []byte, err error) {
 	var cert tls.Certificate
 	if c.certFile != "" {
 		cert, err = tls.LoadX509KeyPair(c.certFile, c.keyFile)
@@ -32,34 +32,34 @@ func serverTLS(c *config) (conf *tls.Config, authority string, err error) {
 		cert, authority, err = issue(c)
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("tls: %w", err)
+		return nil, nil, fmt.Errorf("tls: %w", err)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2"}, MinVersion: tls.VersionTLS12}, authority, nil
 }
 
-// issue makes an authority and a certificate of it. Only the authority's certificate is written, for clients; its key
+// issue makes an authority and a certificate of it. Only the authority's certificate is returned, for clients; its key
 // is forgotten, so that nobody can issue another certificate.
-func issue(c *config) (cert tls.Certificate, authority string, err error) {
+func issue(c *config) (cert tls.Certificate, authority []byte, err error) {
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return cert, "", err
+		return cert, nil, err
 	}
 	ca := template("cwsandbox-local authority", 1)
 	ca.IsCA, ca.BasicConstraintsValid, ca.KeyUsage = true, true, x509.KeyUsageCertSign
 	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
 	if err != nil {
-		return cert, "", err
+		return cert, nil, err
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return cert, "", err
+		return cert, nil, err
 	}
 	der, err := x509.CreateCertificate(rand.Reader, leaf(c.host), ca, key.Public(), caKey)
 	if err != nil {
-		return cert, "", err
+		return cert, nil, err
 	}
-	authority, err = writeAuthority(c.dataDir, caDER)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, authority, err
+	authority = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER})
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, authority, nil
 }
 
 func template(name string, serial int64) *x509.Certificate {
@@ -87,7 +87,8 @@ func leaf(host string) *x509.Certificate {
 	return t
 }
 
-func writeAuthority(dir string, der []byte) (string, error) {
+// writeAuthorities writes the certificates that clients have to trust, in PEM, and returns the file.
+func writeAuthorities(dir string, certificates []byte) (string, error) {
 	if dir == "" {
 		var err error
 		if dir, err = stateDir(); err != nil {
@@ -102,7 +103,7 @@ func writeAuthority(dir string, der []byte) (string, error) {
 		return "", err
 	}
 	file := filepath.Join(dir, authorityName)
-	return file, replaceFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	return file, replaceFile(file, certificates)
 }
 
 // stateDir is where programs keep what belongs to this user and machine.

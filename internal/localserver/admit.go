@@ -17,11 +17,31 @@ func (s *Server) admit(spec *sandboxv1.SandboxSpec, demands []demand) error {
 	if err := s.checkCeiling(demands); err != nil {
 		return err
 	}
+	if s.opt.NoServerless && spec.GetMode() != sandboxv1.SandboxMode_SANDBOX_MODE_CKS {
+		return refusal{
+			code:   codes.FailedPrecondition,
+			reason: reasonServerlessNotAllowed,
+			text:   "serverless sandboxes are not allowed here",
+		}.err()
+	}
 	if slices.ContainsFunc(demands, func(d demand) bool { return d.gpu }) {
 		return noGPU(spec.GetMode())
 	}
-	if spec.GetNetwork().GetDenyEgress() && s.opt.Runtime.Isolation() == "plain" {
-		return noHost("egress", "without isolation the network of a sandbox cannot be closed")
+	if err := s.admitNetwork(spec.GetNetwork()); err != nil {
+		return err
+	}
+	if err := s.admitSecurity(spec); err != nil {
+		return err
+	}
+	if s.opt.NoShareTokens && needsShareToken(spec) {
+		return refusal{
+			code:   codes.FailedPrecondition,
+			reason: reasonNoShareTokens,
+			text:   "no runner offers endpoints with a share token",
+		}.err()
+	}
+	if err := s.admitVolumes(spec); err != nil {
+		return err
 	}
 	if ids := spec.GetRunnerIds(); len(ids) > 0 && !slices.Contains(ids, runnerID) {
 		return refusal{

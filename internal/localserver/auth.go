@@ -21,6 +21,7 @@ const (
 type identity struct {
 	user, organization string
 	admin              bool
+	wandb              bool // with a key of W&B's
 }
 
 type identityKey struct{}
@@ -100,7 +101,7 @@ func (s *Server) bearer(token string) (identity, bool) {
 // wandbIdentity tells callers with such keys apart without keeping the key.
 func wandbIdentity(entity, key string) identity {
 	sum := sha256.Sum256([]byte(entity + "\x00" + key))
-	return identity{user: "wandb-" + hex.EncodeToString(sum[:8]), organization: defaultOrganization}
+	return identity{user: "wandb-" + hex.EncodeToString(sum[:8]), organization: defaultOrganization, wandb: true}
 }
 
 func first(md metadata.MD, key string) string {

@@ -25,13 +25,15 @@ func (s *sandboxService) DeleteSandbox(ctx context.Context, req *sandboxv1.Delet
 		return &sandboxv1.DeleteSandboxResponse{}, nil
 	case r == nil:
 		return nil, gone(req.GetSandboxId())
-	case len(req.GetSnapshotVolumes()) > 0 && (terminal(r.state) || r.state == terminating):
-		return nil, notRunning(r.id, r.state, "")
 	case len(req.GetSnapshotVolumes()) > 0:
-		return nil, bad("snapshot_volumes", "must name scratch volumes of the sandbox")
+		return s.deleteArchiving(req, r, callerOf(ctx))
 	}
-	r.delete(min(time.Duration(req.GetGracePeriodSeconds())*time.Second, maxGrace))
+	r.delete(graceOf(req))
 	return &sandboxv1.DeleteSandboxResponse{Sandbox: r.message(s.now())}, nil
+}
+
+func graceOf(req *sandboxv1.DeleteSandboxRequest) time.Duration {
+	return min(time.Duration(req.GetGracePeriodSeconds())*time.Second, maxGrace)
 }
 
 func checkDelete(req *sandboxv1.DeleteSandboxRequest) error {
@@ -60,10 +62,25 @@ func (s *sandboxService) PurgeSandboxes(ctx context.Context, req *sandboxv1.Purg
 		if terminal(r.state) || !r.visibleTo(who, s.now()) || !r.hasTags(req.GetTags()) {
 			return
 		}
-		resp.PurgeCount++
-		if !req.GetDryRun() {
-			r.delete(0)
+		if req.GetDryRun() {
+			resp.PurgeCount++
+			return
 		}
+		s.purge(r, resp)
 	})
 	return resp, nil
+}
+
+// purge ends one sandbox and enters it in the answer. The store's mutex is held.
+func (s *Server) purge(r *record, resp *sandboxv1.PurgeSandboxesResponse) {
+	f := s.purgeFailure(r)
+	if f == nil {
+		resp.PurgeCount++
+		r.delete(0)
+		return
+	}
+	resp.FailedSandboxIds = append(resp.FailedSandboxIds, r.id)
+	if f.retryable {
+		resp.RetryableFailedSandboxIds = append(resp.RetryableFailedSandboxIds, r.id)
+	}
 }

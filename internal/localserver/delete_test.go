@@ -245,6 +245,30 @@ func TestPurge(t *testing.T) {
 			}
 		})
 	})
+	t.Run("both lists of failures", func(t *testing.T) {
+		inWorld(t, Options{}, func(w *world) {
+			stuck, settling, other := w.run(), w.run(tagged("settling")), w.run()
+			w.srv.FailPurge(stuck, false)
+			release := w.srv.FailPurge("settling", true)
+			resp, err := w.api.PurgeSandboxes(w.ctx, &sandboxv1.PurgeSandboxesRequest{PurgeAll: true, DryRun: true})
+			require.NoError(t, err)
+			assert.True(t, proto.Equal(&sandboxv1.PurgeSandboxesResponse{PurgeCount: 3}, resp))
+			resp, err = w.api.PurgeSandboxes(w.ctx, &sandboxv1.PurgeSandboxesRequest{PurgeAll: true})
+			require.NoError(t, err)
+			assert.EqualValues(t, 1, resp.GetPurgeCount())
+			assert.ElementsMatch(t, []string{stuck, settling}, resp.GetFailedSandboxIds())
+			assert.Equal(t, []string{settling}, resp.GetRetryableFailedSandboxIds())
+			synctest.Wait()
+			assert.Equal(t, completed, w.state(other))
+			assert.Equal(t, running, w.state(settling))
+			release()
+			resp, err = w.api.PurgeSandboxes(w.ctx, &sandboxv1.PurgeSandboxesRequest{PurgeAll: true})
+			require.NoError(t, err)
+			assert.True(t, proto.Equal(&sandboxv1.PurgeSandboxesResponse{PurgeCount: 1, FailedSandboxIds: []string{stuck}}, resp), resp)
+			synctest.Wait()
+			assert.Equal(t, running, w.state(stuck))
+		})
+	})
 	t.Run("C-178", func(t *testing.T) {
 		keys := []Key{{Token: "ann", User: "ann"}, {Token: "bob", User: "bob"}, {Token: "boss", User: "boss", Admin: true}}
 		inWorld(t, Options{Keys: keys}, func(w *world) {

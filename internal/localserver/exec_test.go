@@ -253,6 +253,21 @@ func TestStreamExec(t *testing.T) {
 			require.NoError(t, lastError(func() error { _, err := stream.Recv(); return err }))
 		})
 	})
+	t.Run("C-105", func(t *testing.T) {
+		inWorld(t, Options{}, func(w *world) {
+			stream := w.openExec(&sandboxv1.ExecStreamInit{SandboxId: w.run(), Command: []string{"cat"}})
+			w.sendStdin(stream, "x")
+			require.NoError(t, stream.CloseSend())
+			frame, err := stream.Recv()
+			require.NoError(t, err)
+			assert.Equal(t, "x", string(frame.GetOutput().GetData()))
+			frame, err = stream.Recv()
+			require.NoError(t, err)
+			assert.NotNil(t, frame.GetExit().GetCompletedTime())
+			assert.Zero(t, frame.GetExit().GetExitCode())
+			require.NoError(t, lastError(func() error { _, err := stream.Recv(); return err }))
+		})
+	})
 	t.Run("C-106", func(t *testing.T) {
 		inWorld(t, Options{}, func(w *world) {
 			stream := w.openExec(&sandboxv1.ExecStreamInit{SandboxId: w.run(), Command: []string{"sleep", "1"}})
@@ -412,7 +427,7 @@ func BenchmarkCreate(b *testing.B) {
 	srv, err := New(Options{Runtime: scripted.New(programs...)})
 	require.NoError(b, err)
 	service := &sandboxService{Server: srv}
-	ctx := context.WithValue(b.Context(), identityKey{}, identity{defaultUser, defaultOrganization, true})
+	ctx := context.WithValue(b.Context(), identityKey{}, identity{user: defaultUser, organization: defaultOrganization, admin: true})
 	for b.Loop() {
 		_, err := service.CreateSandbox(ctx, createOf(aSpec()))
 		require.NoError(b, err)

@@ -114,6 +114,15 @@ func TestFiles(t *testing.T) {
 			require.NoError(t, w.writeFile(id, "/tmp/b", nil))
 		})
 	})
+	t.Run("C-144", func(t *testing.T) {
+		inWorld(t, Options{}, func(w *world) {
+			_, err := w.readFile("sb-unknown", "/f")
+			for _, err := range []error{err, w.writeFile("sb-unknown", "/f", nil)} {
+				w.requireRefused(isGone, err)
+				assert.Equal(t, map[string]string{"sandbox_id": "sb-unknown"}, w.info(err).GetMetadata())
+			}
+		})
+	})
 	t.Run("C-145", func(t *testing.T) {
 		inWorld(t, Options{}, func(w *world) {
 			id := w.run()

@@ -17,6 +17,8 @@ import (
 type hooks struct {
 	holds      []hold
 	failStarts []failStart
+	failPurges []*failPurge
+	snapshots  []*SnapshotHook
 	changed    chan struct{} // closed and replaced when a hold is released
 }
 
@@ -26,6 +28,11 @@ type hold struct {
 }
 
 type failStart struct{ target, reason string }
+
+type failPurge struct {
+	target    string
+	retryable bool
+}
 
 func (r *record) is(target string) bool { return r.id == target || r.hasTag(target) }
 
@@ -91,6 +98,30 @@ func (s *Server) startFailure(r *record) string {
 		}
 	}
 	return ""
+}
+
+// FailPurge makes purges report the target as failed, and as worth another try or not, in place of ending it, until the
+// returned function is called.
+func (s *Server) FailPurge(target string, retryable bool) (release func()) {
+	f := &failPurge{target, retryable}
+	s.store.Lock()
+	defer s.store.Unlock()
+	s.hooks.failPurges = append(s.hooks.failPurges, f)
+	return func() {
+		s.store.Lock()
+		defer s.store.Unlock()
+		s.hooks.failPurges = slices.DeleteFunc(s.hooks.failPurges, func(other *failPurge) bool { return other == f })
+	}
+}
+
+// purgeFailure returns what a test wants of purges that match the record, or nil. The store's mutex is held.
+func (s *Server) purgeFailure(r *record) *failPurge {
+	for _, f := range s.hooks.failPurges {
+		if r.is(f.target) {
+			return f
+		}
+	}
+	return nil
 }
 
 // SetState shows the target in a state. A terminal one is final, and what still runs is killed; another lasts until

@@ -123,24 +123,6 @@ func TestStart(t *testing.T) {
 			assert.Equal(t, start, w.get(id).GetStatus().GetStartTime().AsTime())
 		})
 	})
-	t.Run("deny egress", func(t *testing.T) {
-		inWorld(t, Options{}, func(w *world) {
-			yes := true
-			sb := w.create(func(s *sandboxv1.SandboxSpec) { s.Network = &sandboxv1.NetworkOptions{DenyEgress: &yes} })
-			assert.Empty(t, sb.GetStatus().GetEffectiveEgress())
-			assert.Equal(t, sandboxv1.DNSEgressMode_DNS_EGRESS_MODE_DENY, sb.GetStatus().GetEffectiveDnsEgress())
-		})
-	})
-	t.Run("a closed network needs isolation", func(t *testing.T) {
-		inWorld(t, Options{Runtime: plainRuntime{scripted.New(programs...)}}, func(w *world) {
-			yes := true
-			_, err := w.api.CreateSandbox(w.ctx, createOf(aSpec(func(s *sandboxv1.SandboxSpec) {
-				s.Network = &sandboxv1.NetworkOptions{DenyEgress: &yes}
-			})))
-			w.requireRefused(noRunner(), err)
-			assert.Equal(t, "egress", w.info(err).GetMetadata()["constraint"])
-		})
-	})
 	t.Run("a start that fails by request", func(t *testing.T) {
 		inWorld(t, Options{}, func(w *world) {
 			w.srv.FailStart("broken", "image pull failed")
@@ -239,7 +221,7 @@ func TestMainProcess(t *testing.T) {
 	t.Run("an operation that meets the end of a run", func(t *testing.T) {
 		inWorld(t, Options{}, func(w *world) {
 			id := w.run(command("sh", "-c", "sleep 1; exit 1"))
-			ctx := context.WithValue(context.Background(), identityKey{}, identity{defaultUser, defaultOrganization, true})
+			ctx := context.WithValue(context.Background(), identityKey{}, identity{user: defaultUser, organization: defaultOrganization, admin: true})
 			_, run, err := w.srv.target(ctx, id, "")
 			require.NoError(t, err)
 			why := func() error { return w.srv.runFault(ctx, id, "", run, errors.New("refused")) }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
@@ -36,55 +37,28 @@ func (s *sandboxService) GetSandbox(ctx context.Context, req *sandboxv1.GetSandb
 
 // ListSandboxes returns a page of the caller's own sandboxes, newest first.
 func (s *sandboxService) ListSandboxes(ctx context.Context, req *sandboxv1.ListSandboxesRequest) (*sandboxv1.ListSandboxesResponse, error) {
-	if req.GetPageSize() < 0 {
-		return nil, bad("page_size", "must not be negative")
-	}
-	size := min(orDefault(int(req.GetPageSize()), defaultPageSize), maxPageSize)
-	filter := newListFilter(callerOf(ctx), req)
-
+	filter := listFilter{callerOf(ctx), req}
 	s.store.Lock()
 	defer s.store.Unlock()
 	now := s.now()
 	s.store.sweep(now)
-	next := len(s.store.ordered) - 1
-	if req.GetPageToken() != "" {
-		last, ok := s.tokens.read(req.GetPageToken(), filter.digest)
-		if !ok {
-			return nil, bad("page_token", "must be the token of a page of the same list")
-		}
-		i, _ := s.store.index(last)
-		next = i - 1
+	page, next, err := pageOf(s.tokens, listDigest(filter.who, req), req, s.store.ordered, func(r *record) bool {
+		return filter.matches(r, now)
+	})
+	if err != nil {
+		return nil, err
 	}
-	resp := &sandboxv1.ListSandboxesResponse{}
-	var last position
-	for ; next >= 0; next-- {
-		r := s.store.ordered[next]
-		if !filter.matches(r, now) {
-			continue
-		}
-		if len(resp.Sandboxes) == size {
-			resp.NextPageToken = s.tokens.write(last, filter.digest)
-			break
-		}
+	resp := &sandboxv1.ListSandboxesResponse{NextPageToken: next}
+	for _, r := range page {
 		resp.Sandboxes = append(resp.Sandboxes, r.message(now))
-		last = r.position()
 	}
 	return resp, nil
 }
 
 // A listFilter is what a list selects.
 type listFilter struct {
-	who    identity
-	req    *sandboxv1.ListSandboxesRequest
-	digest []byte // of caller and filters, the same for every page of a walk
-}
-
-func newListFilter(who identity, req *sandboxv1.ListSandboxesRequest) listFilter {
-	filters := proto.CloneOf(req)
-	filters.PageSize, filters.PageToken = 0, ""
-	data, _ := proto.MarshalOptions{Deterministic: true}.Marshal(filters) // has been on the wire, so it can be marshaled
-	sum := sha256.Sum256(fmt.Appendf(data, "\x00%q %q", who.user, who.organization))
-	return listFilter{who: who, req: req, digest: sum[:]}
+	who identity
+	req *sandboxv1.ListSandboxesRequest
 }
 
 // matches reports whether a record belongs to the list. The store's mutex is held.
@@ -105,7 +79,60 @@ func (f listFilter) matches(r *record, now time.Time) bool {
 	if ids := f.req.GetRunnerIds(); len(ids) > 0 && !slices.Contains(ids, runnerID) {
 		return false
 	}
-	return len(f.req.GetVolumeIds()) == 0 // no sandbox here has registered volumes
+	wanted := f.req.GetVolumeIds()
+	return len(wanted) == 0 || slices.ContainsFunc(volumeIDs(r.spec), func(id string) bool { return slices.Contains(wanted, id) })
+}
+
+// A pageRequest is the request for one page of a list.
+type pageRequest interface {
+	proto.Message
+	GetPageSize() int32
+	GetPageToken() string
+}
+
+// pageOf returns a page of those that match, newest first, and the token of the next one. All of them are in the order of
+// their positions. Digest is that of the walk.
+func pageOf[T interface{ position() position }](
+	tokens pageTokens, digest []byte, req pageRequest, all []T, matches func(T) bool,
+) (page []T, next string, err error) {
+	if req.GetPageSize() < 0 {
+		return nil, "", bad("page_size", "must not be negative")
+	}
+	size := min(orDefault(int(req.GetPageSize()), defaultPageSize), maxPageSize)
+	if token := req.GetPageToken(); token != "" {
+		last, ok := tokens.read(token, digest)
+		if !ok {
+			return nil, "", bad("page_token", "must be the token of a page of the same list")
+		}
+		i, _ := indexOf(all, last)
+		all = all[:i]
+	}
+	for _, one := range slices.Backward(all) {
+		if !matches(one) {
+			continue
+		}
+		if len(page) == size {
+			return page, tokens.write(page[size-1].position(), digest), nil
+		}
+		page = append(page, one)
+	}
+	return page, "", nil
+}
+
+// indexOf is where a position is, or belongs, in an order of positions.
+func indexOf[T interface{ position() position }](all []T, p position) (int, bool) {
+	return slices.BinarySearchFunc(all, p, func(one T, p position) int { return one.position().compare(p) })
+}
+
+// listDigest is the same for every page of a walk, and differs between callers, lists and filters.
+func listDigest(who identity, req pageRequest) []byte {
+	filters := proto.Clone(req).ProtoReflect()
+	for _, name := range []protoreflect.Name{"page_size", "page_token"} {
+		filters.Clear(filters.Descriptor().Fields().ByName(name))
+	}
+	data, _ := proto.MarshalOptions{Deterministic: true}.Marshal(filters.Interface()) // has been on the wire
+	sum := sha256.Sum256(fmt.Appendf(data, "\x00%q %q %s", who.user, who.organization, filters.Descriptor().Name()))
+	return sum[:]
 }
 
 // pageTokens writes and reads page tokens. A token holds the last position of a page, and a sum that binds it to the

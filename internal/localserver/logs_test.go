@@ -244,8 +244,25 @@ func TestLogFollow(t *testing.T) {
 	})
 	t.Run("C-132", func(t *testing.T) {
 		withPrinter(t, func(w *world, id string, p printer) {
+			p.print("line\n")
+			w.srv.Hold("slow", creating)
+			slow := w.create(command("print"), tagged("slow")).GetSandboxId()
+			synctest.Wait()
+			ending := w.run(command("ignore-term"))
+			open := w.follow(&logRequest{SandboxId: ending, Follow: true})
+			w.delete(ending, time.Minute)
+			require.Equal(t, terminating, w.state(ending))
 			p.print("exit")
-			w.requireRefused(isNotRunning, <-w.follow(&logRequest{SandboxId: id}).end)
+			for _, refused := range []string{slow, ending, id} {
+				for _, follow := range []bool{false, true} {
+					w.requireRefused(isNotRunning, <-w.follow(&logRequest{SandboxId: refused, Follow: follow}).end)
+				}
+			}
+			assert.Empty(t, open.end, "what is open goes on until the end")
+			time.Sleep(time.Minute)
+			require.NoError(t, <-open.end)
+			open.cancel()
+			w.srv.Release("slow")
 		})
 	})
 	t.Run("C-134", func(t *testing.T) {

@@ -22,11 +22,14 @@ type logSession struct {
 	id     string
 	caller identity
 	stamps bool
-	from   int64 // offset in the log
-	line   int64 // lines that begin before that
+	since  time.Time
 
 	// Guarded by the log's mutex.
+	from      int64 // offset in the log
+	line      int64 // lines that begin before that
+	found     bool  // the line to begin with; until then from is where to look for it
 	produced  int64 // bytes shown so far
+	forgotten int64 // of these, those that a test has dropped from the replay window
 	readers   int
 	idleSince time.Time // with no readers
 }
@@ -48,8 +51,8 @@ func (l *logStore) open(who identity, req *sandboxv1.StreamLogsRequest) *logCurs
 	if req.GetSinceTime() != nil {
 		since = req.GetSinceTime().AsTime()
 	}
-	from, line := l.selectFrom(since, int64(req.GetTailLines()))
-	s := &logSession{id: rand.Text(), caller: who, stamps: req.GetTimestamps(), from: from, line: line, readers: 1}
+	s := &logSession{id: rand.Text(), caller: who, stamps: req.GetTimestamps(), since: since, readers: 1}
+	s.from, s.line, s.found = l.selectFrom(since, int64(req.GetTailLines()))
 	l.sessions[s.id] = s
 	c := &logCursor{log: l, session: s, until: l.end()}
 	if req.GetFollow() {
@@ -69,7 +72,7 @@ func (l *logStore) resume(who identity, id string, offset uint64) (*logCursor, s
 		return nil, "SESSION_NOT_FOUND"
 	case offset > uint64(s.produced):
 		return nil, "INVALID_RESUME_OFFSET"
-	case s.produced-int64(offset) > replayWindow:
+	case s.produced-int64(offset) > replayWindow, int64(offset) < s.forgotten:
 		return nil, "REPLAY_GAP"
 	}
 	s.readers++
@@ -108,6 +111,9 @@ func (c *logCursor) read() logPiece {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !c.session.find(l) {
+		return logPiece{done: l.closed || c.until <= l.end(), changed: l.changed}
+	}
 	i := sort.Search(len(l.marks), func(i int) bool { return c.session.place(l.marks[i]) > c.next }) - 1
 	if i < 0 {
 		return logPiece{lost: len(l.marks) > 0, done: l.closed || c.until <= l.end(), changed: l.changed}
@@ -125,6 +131,18 @@ func (c *logCursor) read() logPiece {
 	p.done = len(p.data) == 0 && (l.closed || c.until <= l.end())
 	p.changed = l.changed
 	return p
+}
+
+// find looks for the line that the session begins with: one that has begun at its time or later, and since it was opened.
+func (s *logSession) find(l *logStore) bool {
+	if s.found {
+		return true
+	}
+	behind := sort.Search(len(l.marks), func(i int) bool { return l.marks[i].offset >= s.from })
+	if i := l.lineSince(s.since, behind); i < len(l.marks) {
+		s.from, s.line, s.found = l.marks[i].offset, l.marks[i].line, true
+	}
+	return s.found
 }
 
 // place is where the piece of a mark, with its timestamp, begins in the session.

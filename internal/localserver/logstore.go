@@ -113,18 +113,35 @@ func (l *logStore) notify() {
 }
 
 // selectFrom is the first of the lines that a request wants: those since a time, and of these the last ones. A zero
-// time and a zero count do not choose. It returns the offset, and how many lines begin before it.
-func (l *logStore) selectFrom(since time.Time, tail int64) (offset, line int64) {
+// time and a zero count do not choose. It returns the offset, and how many lines begin before it. It is not found while no
+// line has begun since the time.
+func (l *logStore) selectFrom(since time.Time, tail int64) (offset, line int64, found bool) {
 	i := 0
 	if !since.IsZero() {
-		i = l.nextLine(sort.Search(len(l.marks), func(i int) bool { return l.marks[i].at >= since.UnixNano() }))
+		if i = l.lineSince(since, 0); i == len(l.marks) {
+			return l.end(), l.lines, false
+		}
 	}
 	if tail > 0 {
-		wanted := l.lines - tail
-		i = max(i, l.nextLine(sort.Search(len(l.marks), func(i int) bool { return l.marks[i].line >= wanted })))
+		i = max(i, l.lastLines(tail))
 	}
 	if i == len(l.marks) {
-		return l.end(), l.lines
+		return l.end(), l.lines, true
 	}
-	return l.marks[i].offset, l.marks[i].line
+	return l.marks[i].offset, l.marks[i].line, true
+}
+
+// lineSince is the first mark from the given one on where a line begins at a time or later.
+func (l *logStore) lineSince(since time.Time, first int) int {
+	i := sort.Search(len(l.marks), func(i int) bool { return l.marks[i].at >= since.UnixNano() })
+	return l.nextLine(max(i, first))
+}
+
+// lastLines is the mark where the last lines begin. The rest of a line whose beginning was dropped counts as one.
+func (l *logStore) lastLines(n int64) int {
+	wanted := l.lines - n
+	if len(l.marks) > 0 && !l.marks[0].begins && wanted < l.marks[0].line {
+		return 0
+	}
+	return l.nextLine(sort.Search(len(l.marks), func(i int) bool { return l.marks[i].line >= wanted }))
 }

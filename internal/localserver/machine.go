@@ -9,6 +9,7 @@ import (
 
 // The states, by short names.
 const (
+	preparing   = sandboxv1.State_STATE_PREPARING
 	pending     = sandboxv1.State_STATE_PENDING
 	creating    = sandboxv1.State_STATE_CREATING
 	running     = sandboxv1.State_STATE_RUNNING
@@ -47,6 +48,10 @@ func (r *record) decide(e ending, grace time.Duration) {
 // The store's mutex is held.
 func (r *record) delete(grace time.Duration) {
 	if terminal(r.state) {
+		return
+	}
+	if r.archiving != nil {
+		r.archiving.grace = min(r.archiving.grace, grace)
 		return
 	}
 	if at := r.server.now().Add(grace); r.ending == nil || at.Before(r.killAt) {
@@ -116,5 +121,8 @@ func (r *record) settleIn() {
 	}
 	r.stopExpiry()
 	r.server.store.noteEnd(r)
+	if p := r.server.direct; p != nil {
+		p.ended(r.id)
+	}
 	r.notify()
 }

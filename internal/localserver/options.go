@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -26,6 +29,8 @@ type Options struct {
 
 	// PendingDelay is how long a sandbox is PENDING before it is CREATING. Zero: it never is PENDING.
 	PendingDelay time.Duration
+	// PrepareDelay is how long a sandbox of a file is PREPARING, without a spec, before anything else. Zero: it never is.
+	PrepareDelay time.Duration
 	// StartupSettle is how long the main process must have been alive before the sandbox is RUNNING.
 	StartupSettle time.Duration
 	// Retention is how long an ended sandbox can still be read. Zero: an hour.
@@ -47,6 +52,31 @@ type Options struct {
 	MaxActiveSandboxes int
 	// ResourceCeiling bounds the summed requests of one sandbox. Empty fields: 128 cores, 1Ti.
 	ResourceCeiling Ceiling
+	// NoServerless refuses sandboxes that do not ask for the caller's own clusters.
+	NoServerless bool
+
+	// PrivateNetwork gives every sandbox what DenyEgress gives to one: a network of its own that leads nowhere.
+	PrivateNetwork bool
+	// UnenforcedEgress accepts and reports rules about what may be reached, which are enforced nowhere here. Without it
+	// they are refused.
+	UnenforcedEgress bool
+
+	// Secrets are what is in the secret stores. A store that is named here is there without being set up through the API,
+	// but for "wandb", which callers with a W&B key have.
+	Secrets []Secret
+	// ObjectStorageEnv are the environment variables with the credentials that sandboxes with access to object storage get.
+	// None: they get no credentials.
+	ObjectStorageEnv map[string]string
+	// RuntimeClasses and InstanceTypes can be named by a spec, without any effect but that it is echoed.
+	RuntimeClasses, InstanceTypes []string
+
+	// TranslateFile makes the spec of a sandbox from the contents of a file. Nil: a part of Docker Compose is understood.
+	TranslateFile func(contents []byte) (*sandboxv1.SandboxSpec, error)
+
+	// Claims are the persistent volume claims that can be registered as volumes.
+	Claims []Claim
+	// MaxVolumes bounds the registered volumes of an organization. Zero: no bound.
+	MaxVolumes int
 
 	// MaxFileBytes is the largest file of the file rpcs. Zero: 32 MiB.
 	MaxFileBytes int64
@@ -60,6 +90,34 @@ type Options struct {
 	StdinCloseGrace time.Duration
 	// ExecStallTimeout ends an exec stream whose reader takes nothing for so long. Zero: never.
 	ExecStallTimeout time.Duration
+
+	// DisableSnapshots refuses to take and to restore snapshots, as for an organization that may not.
+	DisableSnapshots bool
+	// SnapshotDelay is how long a snapshot stays CREATING once its content is copied.
+	SnapshotDelay time.Duration
+	// SnapshotTimeout is how long a snapshot may be CREATING. Zero: 600 s.
+	SnapshotTimeout time.Duration
+	// MaxSnapshotBytes bounds what a snapshot may hold. Zero: no bound.
+	MaxSnapshotBytes int64
+	// MaxSnapshots bounds the snapshots that an organization has. Zero: no bound.
+	MaxSnapshots int
+	// MaxSnapshotsInFlight bounds the snapshots that are CREATING, of all organizations. Zero: no bound.
+	MaxSnapshotsInFlight int
+	// EnforceBucket refuses to restore snapshots that lie in another bucket than the present one.
+	EnforceBucket bool
+
+	// CertLifetime is how long a certificate for direct connections lives. Zero: 15 minutes.
+	CertLifetime time.Duration
+	// DeniedDataPermissions are never granted to a direct connection.
+	DeniedDataPermissions []sandboxv1.SandboxDataPermission
+
+	// PublishOn returns listeners of this machine for one service of a sandbox, and their port. Nil: a free port of
+	// 127.0.0.1 and ::1.
+	PublishOn func() ([]net.Listener, int, error)
+	// PlainEdge serves HTTPS endpoints as plain http, for clients that cannot trust the server's authority.
+	PlainEdge bool
+	// NoShareTokens refuses endpoints that ask for a share token, as a service does that has no runner for them.
+	NoShareTokens bool
 
 	// ShutdownGrace is what Close leaves the sandboxes between SIGTERM and SIGKILL. Zero: 2 s.
 	ShutdownGrace time.Duration
@@ -97,13 +155,15 @@ const (
 )
 
 const (
-	defaultRetention     = time.Hour
-	defaultRestartDelay  = 100 * time.Millisecond
-	maxRestartDelay      = 2 * time.Second
-	defaultMaxFileBytes  = 32 << 20
-	defaultPipeDrain     = 2 * time.Second
-	defaultShutdownGrace = 2 * time.Second
-	maxMessageBytes      = 100 << 20
+	defaultRetention       = time.Hour
+	defaultRestartDelay    = 100 * time.Millisecond
+	maxRestartDelay        = 2 * time.Second
+	defaultMaxFileBytes    = 32 << 20
+	defaultPipeDrain       = 2 * time.Second
+	defaultShutdownGrace   = 2 * time.Second
+	defaultCertLifetime    = 15 * time.Minute
+	defaultSnapshotTimeout = 600 * time.Second
+	maxMessageBytes        = 100 << 20
 )
 
 // settings are options that were checked and completed.
@@ -112,6 +172,7 @@ type settings struct {
 	ceilingCPU    quantity.Value
 	ceilingMemory quantity.Value
 	disabled      map[string]bool
+	vault         vault
 }
 
 func (o Options) settle() (*settings, error) {
@@ -127,8 +188,13 @@ func (o Options) settle() (*settings, error) {
 	s.MaxFileBytes = orDefault(o.MaxFileBytes, defaultMaxFileBytes)
 	s.PipeDrain = orDefault(o.PipeDrain, defaultPipeDrain)
 	s.ShutdownGrace = orDefault(o.ShutdownGrace, defaultShutdownGrace)
+	s.CertLifetime = orDefault(o.CertLifetime, defaultCertLifetime)
+	s.SnapshotTimeout = orDefault(o.SnapshotTimeout, defaultSnapshotTimeout)
 	if s.Clock == nil {
 		s.Clock = systemClock{}
+	}
+	if s.PublishOn == nil {
+		s.PublishOn = publishOnLoopback
 	}
 	for _, m := range o.DisabledMethods {
 		s.disabled[m] = true
@@ -143,12 +209,28 @@ func (s *settings) check() error {
 	if s.DeleteEndsIn != sandboxv1.State_STATE_COMPLETED && s.DeleteEndsIn != sandboxv1.State_STATE_TERMINATED {
 		return fmt.Errorf("local server: a delete cannot end in %v", s.DeleteEndsIn)
 	}
+	if s.PrivateNetwork && s.Runtime.Isolation() == plainIsolation {
+		return errors.New("local server: without isolation there are no private networks")
+	}
 	for _, k := range s.Keys {
 		if k.Token == "" {
 			return errors.New("local server: a key has no token")
 		}
 	}
+	for _, c := range s.Claims {
+		if err := c.check(); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.ObjectStorageEnv)) {
+		if !validVariable(name) || hasNUL(s.ObjectStorageEnv[name]) {
+			return fmt.Errorf("local server: object storage has a variable %q that no process can have", name)
+		}
+	}
 	var err error
+	if s.vault, err = newVault(s.Secrets); err != nil {
+		return err
+	}
 	if s.ceilingCPU, err = quantity.Parse(orDefault(s.ResourceCeiling.CPU, "128")); err != nil {
 		return fmt.Errorf("local server: processor ceiling: %w", err)
 	}

@@ -25,15 +25,27 @@ type record struct {
 	id          string
 	owner       identity
 	displayName string
+	template    string // id of what it was made of; empty: no template
+	revision    int64
+	fromFile    bool
+	hosts       []string // names of 127.0.0.1
 	spec        *sandboxv1.SandboxSpec
 	create      time.Time
 	lifetime    time.Duration
 	effective   *sandboxv1.ResourceRequirements
 	containers  []*containerRecord
 	primary     *containerRecord
-	key         requestKey      // of the create; zero: it had none
-	ctx         context.Context // ends when an end was decided: nothing is started any more
-	cancel      context.CancelFunc
+	key         requestKey // of the create; zero: it had none
+	shareToken  string     // of its endpoints; empty: none needs it
+	publishErr  error      // why its services have no addresses
+
+	publications []*publication  // of its services, in their order
+	ctx          context.Context // ends when an end was decided: nothing is started any more
+	cancel       context.CancelFunc
+	life         context.Context // ends before the place goes
+	leave        context.CancelCauseFunc
+	volumes      []attachedVolume // set before the record is published
+	archives     sync.WaitGroup   // copies of volumes that need the place; none begins once an end was decided
 
 	// The driving goroutine's own; the place is set before the supervisors start.
 	place       container.Sandbox
@@ -50,16 +62,19 @@ type record struct {
 	forgotten   bool          // Forget
 	changed     chan struct{} // closed and replaced with every change
 	stopExpiry  func() bool
+	archiving   *deleteArchive // what is archived before anything is told to end; nil: nothing, or done
+	deleteKey   requestKey     // of the delete that archived; zero: it had none
 }
 
 // A containerRecord is one container of a record. Its run changes with every restart.
 type containerRecord struct {
 	// Fixed.
-	record *record
-	spec   *sandboxv1.Container
-	log    *logStore
-	files  pathLocks
-	ready  chan struct{} // closed once the next container may start
+	record  *record
+	spec    *sandboxv1.Container
+	granted map[string]string // variables beside those of the spec; secret
+	log     *logStore
+	files   pathLocks
+	ready   chan struct{} // closed once the next container may start
 
 	// Guarded by the store's mutex.
 	state    sandboxv1.State
@@ -121,12 +136,26 @@ func (r *record) visibleTo(who identity, now time.Time) bool {
 // message renders the record as clients see it. It shares the spec with the record, which nobody changes. The
 // store's mutex is held.
 func (r *record) message(now time.Time) *sandboxv1.Sandbox {
+	spec := r.spec
+	if r.state == preparing {
+		spec = nil // as long as images are filled, the service does not tell
+	}
 	return &sandboxv1.Sandbox{
 		SandboxId:   r.id,
-		Spec:        r.spec,
+		Spec:        spec,
 		DisplayName: r.displayName,
-		Status:      r.status(now),
+
+		SourceTemplateId:       r.template,
+		SourceTemplateRevision: r.revision,
+		Status:                 r.status(now),
 	}
+}
+
+// creation is message with what only answers of creates carry.
+func (r *record) creation(now time.Time) *sandboxv1.Sandbox {
+	m := r.message(now)
+	m.EndpointShareToken = r.shareToken
+	return m
 }
 
 func (r *record) status(now time.Time) *sandboxv1.SandboxStatus {
@@ -141,13 +170,15 @@ func (r *record) status(now time.Time) *sandboxv1.SandboxStatus {
 		RunnerId:                      runnerID,
 		RunnerGroupId:                 runnerGroupID,
 		EffectiveResourceRequirements: r.effective,
-		EffectiveRuntimeClass:         "<node-default>",
+		EffectiveRuntimeClass:         orDefault(r.spec.GetRuntimeClass(), "<node-default>"),
+		AttachedVolumeIds:             volumeIDs(r.spec),
+		Services:                      r.serviceStatuses(),
 	}
 	showExit := !now.Before(r.end.Add(r.server.opt.ExitCodeLag))
 	if showExit {
 		st.ExitCode = r.exitCode
 	}
-	describeNetwork(st, r.spec.GetNetwork())
+	r.describeNetwork(st)
 	for _, c := range r.containers {
 		st.ContainerStatuses = append(st.ContainerStatuses, c.status(showExit))
 	}
@@ -160,16 +191,6 @@ func (c *containerRecord) status(showExit bool) *sandboxv1.ContainerStatus {
 		st.ExitCode = *c.exitCode
 	}
 	return st
-}
-
-// describeNetwork reports what the network options come to.
-func describeNetwork(st *sandboxv1.SandboxStatus, n *sandboxv1.NetworkOptions) {
-	if n.GetDenyEgress() {
-		st.EffectiveDnsEgress = sandboxv1.DNSEgressMode_DNS_EGRESS_MODE_DENY
-		return
-	}
-	st.EffectiveDnsEgress = sandboxv1.DNSEgressMode_DNS_EGRESS_MODE_ALLOW
-	st.EffectiveEgress = []*sandboxv1.EgressRule{{Destination: &sandboxv1.EgressRule_Any{Any: true}}}
 }
 
 // timestamp leaves an unset time out.

@@ -30,8 +30,8 @@ const (
 	runnerGroupID = "local"
 )
 
-// minPing is how often a client may ping.
-const minPing = 5 * time.Second
+// minPing is how often a client may ping: every 5 s, and pings that the network has pushed together.
+const minPing = 4 * time.Second
 
 // closeGrace is how long Close waits for calls to send their last words.
 const closeGrace = time.Second
@@ -41,11 +41,13 @@ var errShuttingDown = status.Error(codes.Unavailable, "the server is shutting do
 // A Server serves the API for any number of listeners. Its methods are safe for concurrent use.
 type Server struct {
 	opt     *settings
+	started time.Time
 	store   *store
 	grpc    *grpc.Server
 	health  *health.Server
 	tokens  pageTokens
 	drivers sync.WaitGroup
+	edge    edge
 
 	// stopping ends, with errShuttingDown as its cause, when Close begins.
 	stopping context.Context
@@ -56,6 +58,12 @@ type Server struct {
 	// Guarded by the store's mutex.
 	hooks   hooks
 	resumed chan struct{} // PauseServer; nil: not paused
+	direct  *dataPlane    // nil: no direct connections
+	// What organizations administrate; guarded by the store's mutex, too.
+	templates     catalog[*sandboxv1.SandboxTemplate]
+	secretStores  catalog[*sandboxv1.SecretStore]
+	volumes       catalog[*sandboxv1.Volume]
+	organizations map[string]*organizationSettings // by name
 }
 
 // New returns a server that listens nowhere yet.
@@ -65,14 +73,15 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		opt:    opt,
-		store:  newStore(opt.Clock, opt.Retention),
-		health: health.NewServer(),
-		tokens: newPageTokens(),
-		hooks:  hooks{changed: make(chan struct{})},
+		opt:     opt,
+		started: opt.Clock.Now(),
+		store:   newStore(opt.Clock, opt.Retention),
+		health:  health.NewServer(),
+		tokens:  newPageTokens(),
+		hooks:   hooks{changed: make(chan struct{})},
 	}
 	s.stopping, s.stop = context.WithCancelCause(context.Background())
-	s.grpc = grpc.NewServer(s.serverOptions()...)
+	s.grpc = grpc.NewServer(s.serverOptions(s.unaryEntry, s.streamEntry)...)
 	s.register()
 	if err := s.checkDisabled(); err != nil {
 		return nil, err
@@ -99,14 +108,14 @@ func (s *Server) checkDisabled() error {
 	return nil
 }
 
-func (s *Server) serverOptions() []grpc.ServerOption {
+func (s *Server) serverOptions(unary grpc.UnaryServerInterceptor, stream grpc.StreamServerInterceptor) []grpc.ServerOption {
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxSendMsgSize(maxMessageBytes),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
-		grpc.ChainUnaryInterceptor(append(slices.Clone(s.opt.UnaryInterceptors), s.unaryEntry)...),
-		grpc.ChainStreamInterceptor(append(slices.Clone(s.opt.StreamInterceptors), s.streamEntry)...),
+		grpc.ChainUnaryInterceptor(append(slices.Clone(s.opt.UnaryInterceptors), unary)...),
+		grpc.ChainStreamInterceptor(append(slices.Clone(s.opt.StreamInterceptors), stream)...),
 	}
 	if s.opt.MaxConcurrentStreams > 0 {
 		options = append(options, grpc.MaxConcurrentStreams(s.opt.MaxConcurrentStreams))
@@ -116,10 +125,10 @@ func (s *Server) serverOptions() []grpc.ServerOption {
 
 func (s *Server) register() {
 	sandboxv1.RegisterSandboxServiceServer(s.grpc, &sandboxService{Server: s})
-	sandboxv1.RegisterSandboxTemplateServiceServer(s.grpc, templateService{})
-	sandboxv1.RegisterVolumeServiceServer(s.grpc, volumeService{})
-	sandboxv1.RegisterDiscoveryServiceServer(s.grpc, discoveryService{})
-	sandboxv1.RegisterSettingsServiceServer(s.grpc, settingsService{})
+	sandboxv1.RegisterSandboxTemplateServiceServer(s.grpc, &templateService{Server: s})
+	sandboxv1.RegisterVolumeServiceServer(s.grpc, &volumeService{Server: s})
+	sandboxv1.RegisterDiscoveryServiceServer(s.grpc, &discoveryService{Server: s})
+	sandboxv1.RegisterSettingsServiceServer(s.grpc, &settingsService{Server: s})
 	for name := range s.grpc.GetServiceInfo() {
 		s.health.SetServingStatus(name, healthv1.HealthCheckResponse_SERVING)
 	}
@@ -155,6 +164,9 @@ func (s *Server) shutDown() error {
 	s.drivers.Wait()
 	hurry.Stop()
 	err := s.opt.Runtime.Close()
+	if p := s.plane(); p != nil {
+		p.stop()
+	}
 	s.stopServing()
 	return err
 }

@@ -3,6 +3,7 @@ package localserver
 import (
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver/container"
 )
@@ -10,20 +11,37 @@ import (
 // bringUp goes through the start of a sandbox. It returns once the sandbox is RUNNING or its end was decided.
 func (r *record) bringUp() {
 	s := r.server
+	if r.fromFile && s.opt.PrepareDelay > 0 {
+		if !sleep(r.ctx, s.opt.Clock, s.opt.PrepareDelay) {
+			return
+		}
+		r.enter(pending)
+	}
 	if !sleep(r.ctx, s.opt.Clock, s.opt.PendingDelay) || !s.hold(r.ctx, r, pending) {
 		return
 	}
 	r.enter(creating)
+	if r.publishErr != nil {
+		r.fail(ending{state: failed, reason: "the services could not be published: " + oneLine(r.publishErr)})
+		return
+	}
 	if reason := s.startFailure(r); reason != "" {
 		r.fail(ending{state: failed, reason: reason})
 		return
 	}
+	volumes, err := r.runtimeVolumes()
+	if err != nil {
+		r.fail(ending{state: failed, reason: "a volume cannot be mounted: " + oneLine(err)})
+		return
+	}
 	place, err := s.opt.Runtime.NewSandbox(r.ctx, container.SandboxSpec{
 		ID:         r.id,
-		DenyEgress: r.spec.GetNetwork().GetDenyEgress(),
+		DenyEgress: s.opt.closed(r.spec.GetNetwork()),
+		Volumes:    volumes,
 	})
+	r.releaseRestored()
 	if err != nil {
-		r.fail(ending{state: failed, reason: "the sandbox could not be prepared: " + oneLine(err)})
+		r.fail(ending{state: failed, reason: r.unprepared(err)})
 		return
 	}
 	r.place = place
@@ -85,13 +103,28 @@ func (c *containerRecord) runtimeSpec() container.Spec {
 		Image:      c.spec.GetImage(),
 		Command:    c.spec.GetCommand(),
 		Args:       c.spec.GetArgs(),
-		Env:        c.spec.GetEnvironmentVariables(),
+		Env:        c.environment(),
 		WorkingDir: c.spec.GetWorkingDir(),
+		Hosts:      c.record.hosts,
+		Security:   securityOf(c.spec.GetSecurityContext()),
+	}
+	for _, m := range c.spec.GetVolumeMounts() {
+		spec.Mounts = append(spec.Mounts, container.Mount{
+			Volume: m.GetVolume(), Path: m.GetMountPath(), SubPath: m.GetSubPath(), ReadOnly: m.GetReadOnly(),
+		})
 	}
 	for _, f := range c.spec.GetFiles() {
 		spec.Files = append(spec.Files, container.File{Path: f.GetPath(), Content: f.GetContent()})
 	}
 	return spec
+}
+
+// environment is that of the spec with what was granted besides.
+func (c *containerRecord) environment() map[string]string {
+	env := make(map[string]string)
+	maps.Copy(env, c.spec.GetEnvironmentVariables())
+	maps.Copy(env, c.granted)
+	return env
 }
 
 // startEnding describes the end of a sandbox one of whose containers could not be started.

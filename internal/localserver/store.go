@@ -20,7 +20,8 @@ type store struct {
 	ordered   []*record // by position, oldest first
 	ended     []*record // in the order of their ends
 	active    int       // not ended
-	keys      map[requestKey]createReplay
+	creates   replays[*record]
+	snapshots snapshotStore
 }
 
 func newStore(clock Clock, retention time.Duration) *store {
@@ -28,7 +29,7 @@ func newStore(clock Clock, retention time.Duration) *store {
 		clock:     clock,
 		retention: retention,
 		byID:      make(map[string]*record),
-		keys:      make(map[requestKey]createReplay),
+		snapshots: newSnapshotStore(),
 	}
 }
 
@@ -47,14 +48,9 @@ func (p position) compare(q position) int {
 
 func (r *record) position() position { return position{r.create, r.id} }
 
-// index is where a position is, or belongs, in the order.
-func (s *store) index(p position) (int, bool) {
-	return slices.BinarySearchFunc(s.ordered, p, func(r *record, p position) int { return r.position().compare(p) })
-}
-
 func (s *store) add(r *record) {
 	s.byID[r.id] = r
-	i, _ := s.index(r.position())
+	i, _ := indexOf(s.ordered, r.position())
 	s.ordered = slices.Insert(s.ordered, i, r)
 	s.active++
 }
@@ -93,8 +89,9 @@ func (s *store) sweep(now time.Time) {
 
 func (s *store) remove(r *record) {
 	delete(s.byID, r.id)
-	delete(s.keys, r.key)
-	if i, ok := s.index(r.position()); ok {
+	s.creates.remove(r.key)
+	s.snapshots.deletes.remove(r.deleteKey)
+	if i, ok := indexOf(s.ordered, r.position()); ok {
 		s.ordered = slices.Delete(s.ordered, i, i+1)
 	}
 }

@@ -2,6 +2,7 @@ package localserver
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -40,7 +41,7 @@ func (c *checker) err() error {
 }
 
 // plan checks a create and works out what follows from its spec.
-func (s *Server) plan(in *sandboxv1.Sandbox) (*plan, error) {
+func (s *Server) plan(in *sandboxv1.Sandbox, who identity) (*plan, error) {
 	switch {
 	case in == nil:
 		return nil, bad("sandbox", "must be set")
@@ -51,15 +52,32 @@ func (s *Server) plan(in *sandboxv1.Sandbox) (*plan, error) {
 	var c checker
 	c.require(len([]rune(in.GetDisplayName())) <= 128, "display_name", "must not be longer than 128 characters")
 	c.spec(spec)
+	c.classes(s.opt, spec)
 	primary := c.primary(spec)
 	demands := c.resources(spec, primary)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
+	if spec = resolveSizes(&c, spec, demands); len(c.faults) > 0 {
+		return nil, c.err()
+	}
+	granted, err := s.resolve(spec, who)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.admit(spec, demands); err != nil {
 		return nil, err
 	}
-	return &plan{spec: spec, displayName: in.GetDisplayName(), primary: primary, effective: effective(demands)}, nil
+	return &plan{
+		spec: spec, displayName: in.GetDisplayName(), primary: primary, effective: effective(demands), granted: granted,
+	}, nil
+}
+
+// classes checks names that whoever runs the server decides on.
+func (c *checker) classes(o *settings, spec *sandboxv1.SandboxSpec) {
+	class, instance := spec.GetRuntimeClass(), spec.GetInstanceType()
+	c.require(class == "" || slices.Contains(o.RuntimeClasses, class), "spec.runtime_class", "is not one that can be chosen here")
+	c.require(instance == "" || slices.Contains(o.InstanceTypes, instance), "spec.instance_type", "is not one that can be chosen here")
 }
 
 // spec checks everything whose correctness is decided by the request alone.
@@ -77,8 +95,6 @@ func (c *checker) spec(spec *sandboxv1.SandboxSpec) {
 		c.require(false, "spec.annotations", "must not hold an empty key")
 	}
 	c.runners(spec)
-	c.require(spec.GetRuntimeClass() == "", "spec.runtime_class", "no runtime class can be chosen here")
-	c.require(spec.GetInstanceType() == "", "spec.instance_type", "no instance type can be chosen here")
 	c.services(spec.GetServices())
 	c.volumes(spec)
 	c.network(spec.GetNetwork())

@@ -22,7 +22,7 @@ func reservedName(name string) bool {
 }
 
 func (c *checker) containers(spec *sandboxv1.SandboxSpec) {
-	names := make(map[string]bool)
+	names, secrets := make(map[string]bool), 0
 	for i, ct := range spec.GetContainers() {
 		at := fmt.Sprintf("spec.containers[%d].", i)
 		name := ct.GetName()
@@ -36,9 +36,10 @@ func (c *checker) containers(spec *sandboxv1.SandboxSpec) {
 		c.files(at, ct)
 		c.probe(at, ct.GetStartupProbe())
 		c.mounts(at, spec, ct)
-		c.secrets(at, ct)
+		secrets += c.secrets(at, ct)
+		c.require(secrets <= maxSecrets, at+"secret_stores", "must not map more than %d secrets in all", maxSecrets)
 		c.security(at, ct.GetSecurityContext())
-		c.refuseSet(ct.GetImagePullCredentials() != nil, at+"image_pull_credentials")
+		c.pullCredentials(at, ct.GetImagePullCredentials())
 	}
 }
 

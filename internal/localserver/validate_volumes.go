@@ -10,7 +10,7 @@ import (
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
 
-// volumes checks the declared volumes. What is well formed is refused all the same: this server has none.
+// volumes checks the declared volumes.
 func (c *checker) volumes(spec *sandboxv1.SandboxSpec) {
 	names := make(map[string]bool)
 	for i, v := range spec.GetVolumes() {
@@ -18,9 +18,14 @@ func (c *checker) volumes(spec *sandboxv1.SandboxSpec) {
 		c.require(validVolumeName(v.GetName()), at+"name", "must be 1 to 63 letters, digits, underscores and dashes")
 		c.require(!names[v.GetName()], at+"name", "must not be used twice")
 		names[v.GetName()] = true
+		c.require(validMedium(v.GetScratch().GetMedium()), at+"scratch.medium", "must be STORAGE_MEDIUM_DISK or STORAGE_MEDIUM_MEMORY")
 		c.scratchSize(at+"scratch.size", v.GetScratch())
 	}
-	c.refuseSet(len(spec.GetVolumes()) > 0, "spec.volumes")
+}
+
+func validMedium(m sandboxv1.StorageMedium) bool {
+	return m == sandboxv1.StorageMedium_STORAGE_MEDIUM_UNSPECIFIED || m == sandboxv1.StorageMedium_STORAGE_MEDIUM_DISK ||
+		m == sandboxv1.StorageMedium_STORAGE_MEDIUM_MEMORY
 }
 
 func (c *checker) scratchSize(field string, v *sandboxv1.ScratchVolume) {
@@ -32,8 +37,9 @@ func (c *checker) scratchSize(field string, v *sandboxv1.ScratchVolume) {
 	}
 	percent, isPercent := strings.CutSuffix(size, "%")
 	if !isPercent {
-		_, err := quantity.Parse(size)
+		amount, err := quantity.Parse(size)
 		c.require(err == nil, field, "must be a quantity such as 10Gi")
+		c.require(err != nil || !memory || !amount.IsZero(), field, "must not be zero for memory")
 		return
 	}
 	n, err := strconv.Atoi(percent)
@@ -68,20 +74,10 @@ func (c *checker) mounts(at string, spec *sandboxv1.SandboxSpec, ct *sandboxv1.C
 		for _, f := range ct.GetFiles() {
 			c.require(!within(p, f.GetPath()) && !within(f.GetPath(), p), at+"mount_path", "must not overlap with a mounted file")
 		}
-		c.require(declares(spec, m.GetVolume()), at+"volume", "must name a declared volume")
-		sub := m.GetSubPath()
-		c.require(sub == "" || !path.IsAbs(sub) && path.Clean(sub) == sub && sub != "." && sub != ".." && !strings.HasPrefix(sub, "../"),
-			at+"sub_path", "must be a relative path without dot segments")
+		scratch, registered := declared(spec, m.GetVolume())
+		c.require(scratch || registered, at+"volume", "must name a declared volume")
+		c.require(validSubPath(m.GetSubPath()), at+"sub_path", "must be a relative path without dot segments")
 	}
-}
-
-func declares(spec *sandboxv1.SandboxSpec, volume string) bool {
-	for _, v := range spec.GetVolumes() {
-		if v.GetName() == volume {
-			return true
-		}
-	}
-	return false
 }
 
 func validMountPath(p string) bool {

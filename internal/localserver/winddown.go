@@ -13,6 +13,8 @@ const sigTerm = 15
 // windDown carries out an end that was decided: SIGTERM, the grace, SIGKILL, and then the record is final.
 func (r *record) windDown() {
 	s := r.server
+	r.releaseRestored()
+	r.archiveBeforeEnd()
 	stopped := make(chan struct{})
 	go func() {
 		r.supervisors.Wait()
@@ -28,6 +30,9 @@ func (r *record) windDown() {
 		run.Main().Kill()
 	}
 	<-stopped
+	r.leave(errSandboxEnded)
+	r.archives.Wait()
+	r.unpublish()
 	if r.place != nil {
 		if err := r.place.Close(); err != nil {
 			s.opt.Logger.Warn("sandbox not removed", "sandbox", r.id, "error", err)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 )
 
 // A Runtime makes the sandboxes of one server. All methods of this package's interfaces are safe for concurrent use.
@@ -26,6 +27,9 @@ type SandboxSpec struct {
 	ID string // also the host name
 	// DenyEgress gives the sandbox a network of its own that has only a loopback interface.
 	DenyEgress bool
+	// Volumes are the directories that containers can mount. All of them exist, and are filled, before the first
+	// container starts, and they outlive its restarts.
+	Volumes []Volume
 }
 
 // A Sandbox holds containers.
@@ -33,6 +37,12 @@ type Sandbox interface {
 	// Start builds a container and starts its main process. A main process that cannot be run is a *StartError.
 	// The context bounds the start only.
 	Start(ctx context.Context, spec Spec) (Container, error)
+	// Dial connects to a TCP port of the network that the containers share, on its loopback interface.
+	Dial(ctx context.Context, port int) (net.Conn, error)
+	// Archive keeps a copy of what a scratch volume holds, while its containers may go on writing. One of more than
+	// limit bytes is a *SizeError; zero is no limit. The copy stops when the context ends. It must have returned before
+	// Close is called.
+	Archive(ctx context.Context, volume string, limit int64) (Archive, error)
 	// Close kills whatever is left in the sandbox and removes its data.
 	Close() error
 }
@@ -46,6 +56,9 @@ type Spec struct {
 	Env        map[string]string
 	WorkingDir string // absolute; empty: "/"; created when missing
 	Files      []File
+	Mounts     []Mount
+	Hosts      []string // more names of 127.0.0.1, where the container has a file system of its own
+	Security   Security
 }
 
 // File is a file that is mounted read-only at start.

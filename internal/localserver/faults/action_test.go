@@ -188,6 +188,18 @@ func TestSilentStreams(t *testing.T) {
 	})
 }
 
+// A log that is cut within an entry can be resumed there.
+func TestCutLogEntry(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fixture) {
+		f.Add(Rule{Method: "StreamLogs", Action: CutStream(Bytes(3), EndOK())})
+		entries, err := f.logs(t)
+		require.NoError(t, err)
+		require.Len(t, entries, 1)
+		assert.Equal(t, "lin", string(entries[0].GetData()))
+		assert.EqualValues(t, 3, entries[0].GetNextLogOffset())
+	})
+}
+
 func TestReleaseLetsCallsGo(t *testing.T) {
 	for _, row := range []struct {
 		name   string

@@ -57,7 +57,7 @@ func (service) StreamExec(s sandboxv1.SandboxService_StreamExecServer) error {
 
 // StreamLogs sends one entry and then nothing until the client goes.
 func (service) StreamLogs(_ *sandboxv1.StreamLogsRequest, s sandboxv1.SandboxService_StreamLogsServer) error {
-	if err := s.Send(&sandboxv1.LogEntry{Data: []byte("line\n")}); err != nil {
+	if err := s.Send(&sandboxv1.LogEntry{Data: []byte("line\n"), NextLogOffset: 5}); err != nil {
 		return err
 	}
 	<-s.Context().Done()

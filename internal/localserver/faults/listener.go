@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+
+	"github.com/cwsandbox/cwsandbox-go/internal/localserver/goaway"
 )
 
 // Listen wraps the listener of a server, so that rules can cut the connections that it accepts.
@@ -33,8 +35,8 @@ func (l *listener) Accept() (net.Conn, error) {
 // rule back to the connection, through TLS as well.
 type conn struct {
 	net.Conn
-	addr address
-	writer
+	addr   address
+	writer *goaway.Writer
 }
 
 type address struct {
@@ -44,7 +46,7 @@ type address struct {
 }
 
 func newConn(nc net.Conn, number int64) *conn {
-	c := &conn{Conn: nc, writer: newWriter(nc)}
+	c := &conn{Conn: nc, writer: goaway.New(nc)}
 	c.addr = address{Addr: nc.RemoteAddr(), conn: c, text: nc.RemoteAddr().String()}
 	if _, _, err := net.SplitHostPort(c.addr.text); err != nil {
 		c.addr.text += "#" + strconv.FormatInt(number, 10) // connections in memory all have one address
@@ -55,6 +57,14 @@ func newConn(nc net.Conn, number int64) *conn {
 func (c *conn) RemoteAddr() net.Addr { return &c.addr }
 
 func (c *conn) Write(p []byte) (int, error) { return c.writer.Write(p) }
+
+func (c *conn) goAway() error {
+	ok, err := c.writer.GoAway()
+	if err == nil && !ok {
+		return status.Error(codes.Internal, "the fault rule GoAway needs a connection without TLS")
+	}
+	return err
+}
 
 func (a *address) String() string { return a.text }
 

@@ -72,40 +72,6 @@ func TestCuttingNeedsTheListener(t *testing.T) {
 	}
 }
 
-// GOAWAY must never come in the middle of another frame, however the frames are cut into writes.
-func TestGoAwayKeepsFramesWhole(t *testing.T) {
-	settings := []byte{0, 0, 0, 4, 0, 0, 0, 0, 0}
-	data := append([]byte{0, 0, 3, 0, 0, 0, 0, 0, 1}, "abc"...)
-	sent := append(append([]byte{}, settings...), data...)
-	for split := 1; split <= len(sent); split++ {
-		var dst sink
-		w := newWriter(&dst)
-
-		n, err := w.Write(sent[:split])
-		require.NoError(t, err)
-		assert.Equal(t, split, n)
-		require.NoError(t, w.goAway())
-		_, err = w.Write(sent[split:])
-		require.NoError(t, err)
-		want := append(append([]byte{}, sent...), goAwayFrame...)
-		if split == len(settings) {
-			want = append(append(append([]byte{}, settings...), goAwayFrame...), data...)
-		}
-		assert.Equal(t, want, dst.written, "split at %d", split)
-	}
-}
-
-// sink is a connection that remembers what was written to it.
-type sink struct {
-	net.Conn
-	written []byte
-}
-
-func (s *sink) Write(p []byte) (int, error) {
-	s.written = append(s.written, p...)
-	return len(p), nil
-}
-
 func loopback(t *testing.T) net.Listener {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")

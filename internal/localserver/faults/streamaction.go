@@ -67,7 +67,10 @@ func shorten(m any, n int) any {
 	switch short := short.(type) {
 	case *sandboxv1.ExecStreamResponse:
 		short.GetOutput().Data = short.GetOutput().Data[:n]
-	case *sandboxv1.LogEntry:
+	case *sandboxv1.LogEntry: // a stream that is resumed there must get the rest
+		if cut := uint64(len(short.Data) - n); short.NextLogOffset >= cut {
+			short.NextLogOffset -= cut
+		}
 		short.Data = short.Data[:n]
 	}
 	return short

@@ -4,17 +4,31 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cwsandbox/cwsandbox-go/internal/localserver/container"
 )
 
-// keptCapabilities are what container engines leave to root in a container by default, without the making of device
-// nodes.
-const keptCapabilities = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FSETID | 1<<unix.CAP_FOWNER |
-	1<<unix.CAP_NET_RAW | 1<<unix.CAP_SETGID | 1<<unix.CAP_SETUID | 1<<unix.CAP_SETFCAP | 1<<unix.CAP_SETPCAP |
-	1<<unix.CAP_NET_BIND_SERVICE | 1<<unix.CAP_SYS_CHROOT | 1<<unix.CAP_KILL | 1<<unix.CAP_AUDIT_WRITE
+// capabilityNumbers are those of [container.DefaultCapabilities].
+var capabilityNumbers = map[string]uint{
+	"CHOWN": unix.CAP_CHOWN, "DAC_OVERRIDE": unix.CAP_DAC_OVERRIDE, "FSETID": unix.CAP_FSETID, "FOWNER": unix.CAP_FOWNER,
+	"NET_RAW": unix.CAP_NET_RAW, "SETGID": unix.CAP_SETGID, "SETUID": unix.CAP_SETUID, "SETFCAP": unix.CAP_SETFCAP,
+	"SETPCAP": unix.CAP_SETPCAP, "NET_BIND_SERVICE": unix.CAP_NET_BIND_SERVICE, "SYS_CHROOT": unix.CAP_SYS_CHROOT,
+	"KILL": unix.CAP_KILL, "AUDIT_WRITE": unix.CAP_AUDIT_WRITE,
+}
+
+// initCapabilities are what init needs for its work: to start processes as another user, and to signal them.
+const initCapabilities = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID | 1<<unix.CAP_CHOWN | 1<<unix.CAP_KILL
+
+func capabilitySet(names []string) (set uint64) {
+	for _, name := range names {
+		set |= 1 << capabilityNumbers[name]
+	}
+	return set
+}
 
 // restrict takes from this process what its container must not have. Capabilities belong to threads: it takes them
 // from the calling one, whose children then have no more either.
-func restrict() error {
+func restrict(s container.Security) error {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("core dumps: %w", err)
 	}
@@ -22,18 +36,26 @@ func restrict() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("tracing: %w", err)
 	}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("new privileges: %w", err)
+	if !s.GainPrivileges {
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("new privileges: %w", err)
+		}
 	}
-	if err := dropCapabilities(); err != nil {
+	if s.User != 0 || s.Group != 0 {
+		if err := unix.Setgroups(nil); err != nil { // they would count for the files that are opened
+			return fmt.Errorf("groups: %w", err)
+		}
+	}
+	if err := dropCapabilities(capabilitySet(container.DefaultCapabilities) &^ capabilitySet(s.Drop)); err != nil {
 		return fmt.Errorf("capabilities: %w", err)
 	}
 	return nil
 }
 
-func dropCapabilities() error {
+// dropCapabilities leaves processes that this thread starts no more than what is kept.
+func dropCapabilities(keep uint64) error {
 	for c := uintptr(0); c < 64; c++ {
-		if keptCapabilities&(1<<c) != 0 {
+		if keep&(1<<c) != 0 {
 			continue
 		}
 		err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0)
@@ -53,7 +75,7 @@ func dropCapabilities() error {
 		return err
 	}
 	for half := range sets {
-		kept := uint32(keptCapabilities >> (32 * half))
+		kept := uint32((keep | initCapabilities) >> (32 * half))
 		sets[half].Effective &= kept
 		sets[half].Permitted &= kept
 		sets[half].Inheritable = 0

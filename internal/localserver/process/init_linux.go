@@ -21,6 +21,7 @@ type initProcess struct {
 	main     uint64 // the request that started the main process
 	mainCode int
 	dir      string // where relative paths start
+	security container.Security
 }
 
 // runInit is the life of an init: it makes the root file system, starts the main process and then what it is asked
@@ -82,8 +83,8 @@ func (in *initProcess) begin(req *request, fds []int) error {
 	if err := buildRoot(req.Root); err != nil {
 		return err
 	}
-	in.dir = req.Root.WorkingDir
-	if err := restrict(); err != nil {
+	in.dir, in.security = req.Root.WorkingDir, req.Root.Security
+	if err := restrict(in.security); err != nil {
 		return fmt.Errorf("give up rights: %w", err)
 	}
 	in.main = req.ID
@@ -132,6 +133,7 @@ func (in *initProcess) run(id uint64, run *runCommand, fds []int) (master []int,
 			return nil, fmt.Errorf("open terminal: %w", err)
 		}
 		defer unix.Close(slave)
+		fds = []int{slave}
 		master, files = []int{m}, descriptorTable(slave, slave, slave)
 	case run.Stdin && len(fds) == 3:
 		files = descriptorTable(fds...)
@@ -140,7 +142,11 @@ func (in *initProcess) run(id uint64, run *runCommand, fds []int) (master []int,
 	default:
 		return nil, fmt.Errorf("got %d streams", len(fds))
 	}
-	if err := in.fork(id, run, files); err != nil {
+	err = in.handOver(fds)
+	if err == nil {
+		err = in.fork(id, run, files)
+	}
+	if err != nil {
 		closeFDs(master)
 		return nil, err
 	}
@@ -174,7 +180,7 @@ func (in *initProcess) fork(id uint64, run *runCommand, files []uintptr) error {
 			Dir:   run.Dir,
 			Env:   environ(env),
 			Files: files,
-			Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: run.TTY != nil},
+			Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: run.TTY != nil, Credential: in.credential()},
 		})
 		if err != nil {
 			return 0, startError(run.name(), err)
@@ -226,6 +232,7 @@ func (in *initProcess) signal(s *signalChild) {
 }
 
 func (in *initProcess) open(o *openFile) ([]int, error) {
+	defer in.becomeUser()()
 	tree := rootTree{dir: in.dir}
 	var f *os.File
 	var err error

@@ -61,7 +61,7 @@ func TestIsolation(t *testing.T) {
 		t.Run("rights", func(t *testing.T) {
 			c := newContainer(t, r, container.Spec{})
 			status := sh(t, c, "cat /proc/self/status")
-			assert.Contains(t, status, fmt.Sprintf("CapBnd:\t%016x", keptCapabilities))
+			assert.Contains(t, status, fmt.Sprintf("CapBnd:\t%016x", capabilitySet(container.DefaultCapabilities)))
 			assert.Contains(t, status, "NoNewPrivs:\t1")
 			assert.Equal(t, "0", sh(t, c, "ulimit -c"))
 			assert.Equal(t, "0", sh(t, c, "id -u"))
@@ -117,10 +117,12 @@ func testOwnProcesses(t *testing.T, r *Runtime) {
 
 func testSeparation(t *testing.T, r *Runtime) {
 	first := newSandbox(t, r, container.SandboxSpec{ID: "sb-first", DenyEgress: true})
-	a, b := startContainer(t, first, container.Spec{}), startContainer(t, first, container.Spec{})
+	a, b := startContainer(t, first, container.Spec{Hosts: []string{"web", "db"}}), startContainer(t, first, container.Spec{})
 	second := startContainer(t, newSandbox(t, r, container.SandboxSpec{ID: "sb-second", DenyEgress: true}), container.Spec{})
 	assert.Equal(t, "sb-first sb-first", sh(t, a, "echo $(hostname) $(cat /etc/hostname)"))
 	assert.Equal(t, "sb-second", sh(t, second, "hostname"))
+	assert.Equal(t, "127.0.0.1 127.0.0.1", sh(t, a, "echo $(getent hosts web db | cut -d' ' -f1)"))
+	assert.NotZero(t, shell(t, b, "grep -w db /etc/hosts").code)
 
 	sh(t, a, "echo x >/tmp/of-a")
 	network := sh(t, a, "readlink /proc/self/ns/net")

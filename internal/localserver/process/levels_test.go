@@ -40,7 +40,12 @@ func TestLevels(t *testing.T) {
 		r := newRuntime(t, Options{Isolation: Auto})
 		assert.Equal(t, Plain, r.Isolation())
 		assert.Contains(t, r.Warnings()[0], "NO ISOLATION")
-		assert.Len(t, r.Warnings(), len(levels)+2, "one for each level that failed")
+		assert.Len(t, r.Warnings(), len(levels)+3, "one for each level that failed")
+	})
+	t.Run("C-200", func(t *testing.T) {
+		eachLevel(t, func(t *testing.T, r *Runtime) {
+			assert.Contains(t, strings.Join(r.Warnings(), "\n"), "memory, CPU and process limits are not enforced")
+		})
 	})
 	t.Run("unknown", func(t *testing.T) {
 		_, err := New(Options{Isolation: "cardboard", DataDir: t.TempDir()})

@@ -63,28 +63,32 @@ type nsPlace struct {
 	link       *link // to the supervisor
 	supervisor *os.Process
 	exited     chan struct{} // the supervisor was waited for
+	ownNetwork bool
 
 	mu         sync.Mutex
 	containers map[uint64]*nsContainer // by the request that launched the init
 }
 
-func (n *namespaces) newPlace(ctx context.Context, spec container.SandboxSpec, _ string) (place, error) {
+func (n *namespaces) newPlace(ctx context.Context, spec container.SandboxSpec, volumes []volume) (place, error) {
 	c, peer, err := socketPair()
 	if err != nil {
 		return nil, err
 	}
-	process, err := n.startSupervisor(peer, spec.DenyEgress)
+	process, err := n.startSupervisor(peer, spec.DenyEgress, len(volumes) > 0)
 	peer.Close()
 	if err != nil {
 		c.close()
 		return nil, err
 	}
-	p := &nsPlace{backend: n, supervisor: process, exited: make(chan struct{}), containers: make(map[uint64]*nsContainer)}
+	p := &nsPlace{
+		backend: n, supervisor: process, exited: make(chan struct{}), ownNetwork: spec.DenyEgress,
+		containers: make(map[uint64]*nsContainer),
+	}
 	p.link = newLink(c, p.initEnded)
 	go p.awaitSupervisor()
 	_, err = p.link.call(ctx, &request{
 		ID:      p.link.newID(),
-		Sandbox: &sandboxSetup{Hostname: spec.ID, Loopback: spec.DenyEgress},
+		Sandbox: &sandboxSetup{Hostname: spec.ID, Loopback: spec.DenyEgress, Memory: memoryMounts(volumes)},
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("set up sandbox: %w", err), p.close())
@@ -92,7 +96,7 @@ func (n *namespaces) newPlace(ctx context.Context, spec container.SandboxSpec, _
 	return p, nil
 }
 
-func (n *namespaces) startSupervisor(control *os.File, ownNetwork bool) (process *os.Process, err error) {
+func (n *namespaces) startSupervisor(control *os.File, ownNetwork, ownMounts bool) (process *os.Process, err error) {
 	attr := &syscall.SysProcAttr{
 		Setsid:     true, // a terminal's interrupt is for the server, which then ends its sandboxes in order
 		Pdeathsig:  unix.SIGKILL,
@@ -100,6 +104,9 @@ func (n *namespaces) startSupervisor(control *os.File, ownNetwork bool) (process
 	}
 	if ownNetwork {
 		attr.Cloneflags |= unix.CLONE_NEWNET
+	}
+	if ownMounts {
+		attr.Cloneflags |= unix.CLONE_NEWNS
 	}
 	if n.rootless {
 		attr.Cloneflags |= unix.CLONE_NEWUSER
@@ -148,9 +155,12 @@ func (p *nsPlace) start(ctx context.Context, l *launch) (container.Container, er
 		Dir:        l.dir,
 		ImageRoot:  l.imageRoot,
 		Hostname:   l.hostname,
+		Hosts:      l.hosts,
 		WorkingDir: l.workingDir,
 		Files:      files,
+		Mounts:     l.mounts,
 		Masks:      p.backend.masks,
+		Security:   l.security,
 		LinkName:   l.linkName,
 		LinkTarget: l.linkTarget,
 	}

@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -23,9 +25,14 @@ func newPlain(r *Runtime, _ Options) (backend, error) { return plain{r.thread}, 
 
 func (p plain) name() string { return Plain }
 
-func (p plain) newPlace(_ context.Context, spec container.SandboxSpec, _ string) (place, error) {
+func (p plain) newPlace(_ context.Context, spec container.SandboxSpec, volumes []volume) (place, error) {
 	if spec.DenyEgress {
 		return nil, fmt.Errorf("deny egress: %w: plain isolation has no network of its own", errors.ErrUnsupported)
+	}
+	for _, v := range volumes {
+		if v.MemoryBytes > 0 {
+			return nil, fmt.Errorf("volume %s: %w: plain isolation has no file systems in memory", v.Name, errors.ErrUnsupported)
+		}
 	}
 	return &plainPlace{thread: p.thread}, nil
 }
@@ -42,6 +49,9 @@ type plainPlace struct {
 func (p *plainPlace) start(_ context.Context, l *launch) (container.Container, error) {
 	if l.imageRoot != hostRootPath {
 		return nil, fmt.Errorf("image root %s: %w: plain isolation has no root of its own", l.imageRoot, errors.ErrUnsupported)
+	}
+	if s := l.security; s.User != 0 || s.Group != 0 || s.ReadOnlyRoot || len(s.Drop) > 0 {
+		return nil, fmt.Errorf("security context: %w: plain isolation runs processes as they are", errors.ErrUnsupported)
 	}
 	c, err := newPlainContainer(p.thread, l)
 	if err != nil {
@@ -60,6 +70,10 @@ func (p *plainPlace) start(_ context.Context, l *launch) (container.Container, e
 	}
 	c.wait.Go(c.awaitMain)
 	return c, nil
+}
+
+func (p *plainPlace) dial(ctx context.Context, port int) (net.Conn, error) {
+	return dialLoopback(ctx, port)
 }
 
 func (p *plainPlace) track(c *plainContainer) bool {
@@ -90,7 +104,7 @@ type plainContainer struct {
 	env        map[string]string
 	workingDir string
 	files      plainTree
-	mounted    []string // files outside of dir that go with the container
+	mounted    []string // files and links outside of dir that go with the container
 	locks      fileLocks
 	main       *process
 	closing    func() error
@@ -134,6 +148,11 @@ func newPlainContainer(t *thread, l *launch) (*plainContainer, error) {
 			return nil, err
 		}
 		c.env["PATH"] = bin + ":" + c.env["PATH"]
+	}
+	for _, m := range l.mounts {
+		if err := c.link(m); err != nil {
+			return nil, errors.Join(fmt.Errorf("mount %s: %w", m.Target, err), c.Close())
+		}
 	}
 	for _, f := range l.files {
 		if err := c.mount(f); err != nil {
@@ -220,6 +239,7 @@ var errOutside = errors.New("path is outside of the sandbox")
 // A plainTree resolves paths below a few directories of the host, out of which no link leads.
 type plainTree struct {
 	dirs       []string
+	links      []boundMount // inner ones last
 	workingDir string
 }
 
@@ -253,6 +273,11 @@ func (t plainTree) in(name string, f func(root *os.Root, rel string) error) erro
 func (t plainTree) locate(name string) (dir, rel string, inside bool) {
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(t.workingDir, name)
+	}
+	for _, m := range slices.Backward(t.links) {
+		if rel, err := filepath.Rel(m.Target, name); err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {
+			return m.Source, filepath.Join(m.SubPath, rel), true
+		}
 	}
 	for _, dir := range t.dirs {
 		rel, err := filepath.Rel(dir, name)

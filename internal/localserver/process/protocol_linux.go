@@ -22,16 +22,25 @@ type request struct {
 	ID      uint64 // chosen by the server; names the child that the request starts
 	Sandbox *sandboxSetup
 	Launch  bool // an init, whose control socket comes along
+	Dial    int  // a port of the sandbox's network; the connection comes back
 	Root    *rootSetup
 	Run     *runCommand
 	Signal  *signalChild
 	Open    *openFile
+	Copy    *copying // stops when the other side of the pipe that comes along is closed
 }
 
 // sandboxSetup is the first request to a supervisor.
 type sandboxSetup struct {
 	Hostname string
 	Loopback bool // bring the loopback interface of the sandbox's own network up
+	Memory   []memoryMount
+}
+
+// memoryMount is a directory of the host that is in memory for those in the sandbox.
+type memoryMount struct {
+	Dir  string
+	Size int64 // bytes
 }
 
 // runCommand starts a process. For each of its standard streams but one that is /dev/null or a terminal, the
@@ -63,9 +72,11 @@ type reply struct {
 	ID    uint64
 	Ended bool // the child that request ID started has ended with Code
 	Code  int
+	Size  int64 // of a copy, in bytes
 
 	Start *container.StartError
 	File  *container.FileError
+	Large *container.SizeError
 	Error string
 }
 
@@ -76,6 +87,8 @@ func (r *reply) err() error {
 		return r.Start
 	case r.File != nil:
 		return r.File
+	case r.Large != nil:
+		return r.Large
 	case r.Error != "":
 		return errors.New(r.Error)
 	}
@@ -89,6 +102,7 @@ func failed(err error) reply {
 	case err == nil:
 	case errors.As(err, &r.Start):
 	case errors.As(err, &r.File):
+	case errors.As(err, &r.Large):
 	default:
 		r.Error = err.Error()
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cwsandbox/cwsandbox-go/internal/localserver/container"
 )
 
 // rootSetup is what an init needs to make a container's root file system.
@@ -19,11 +21,14 @@ type rootSetup struct {
 	Dir        string // of the container, on the host
 	ImageRoot  string
 	Hostname   string
+	Hosts      []string // more names of 127.0.0.1
 	WorkingDir string
 	Files      []boundFile
+	Mounts     []boundMount
 	Masks      []string // what appears empty
 	LinkName   string   // see launch
 	LinkTarget string
+	Security   container.Security
 }
 
 // A boundFile is a file of the host that is bound to a path of the container.
@@ -38,9 +43,10 @@ const (
 // A rootBuilder makes the root file system of the mount namespace that it runs in.
 type rootBuilder struct {
 	*rootSetup
-	layer string // on the host
-	root  string // on the host, the container's
-	host  string // where the host's root is seen while both are there
+	layer string   // on the host
+	root  string   // on the host, the container's
+	host  string   // where the host's root is seen while both are there
+	image []string // the mounts that make up the image; see noteImage
 }
 
 // buildRoot leaves this process in the root file system of a container. The steps that write into it come after the
@@ -64,12 +70,15 @@ func buildRoot(setup *rootSetup) error {
 		b.mountSys,
 		b.mountDev,
 		b.mountScratch,
+		b.noteImage,
 		b.mask,
 		func() error { return b.writeNetworkFiles(resolver) },
 		b.link,
+		b.bindVolumes,
 		b.bindFiles,
 		b.makeWorkingDir,
 		b.leaveHost,
+		b.seal,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -208,7 +217,7 @@ func (b *rootBuilder) mountEntry(entry fs.DirEntry) error {
 			return nil // nothing in it that this user can see: a directory of our own does as well
 		}
 		part := overlayMount{lower: source, upper: filepath.Join(b.layer, "upper-"+entry.Name()), target: target, userOnly: true}
-		if err := b.openUp(part); err != nil {
+		if err := errors.Join(b.openUp(part), b.openMountPaths(part, entry.Name())); err != nil {
 			return err
 		}
 		return b.mountPart(part)

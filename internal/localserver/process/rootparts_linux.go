@@ -140,6 +140,9 @@ func (b *rootBuilder) hide(path string) error {
 
 func (b *rootBuilder) writeNetworkFiles(resolver []byte) error {
 	hosts := fmt.Sprintf("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t%s\n", b.Hostname)
+	for _, name := range b.Hosts {
+		hosts += fmt.Sprintf("127.0.0.1\t%s\n", name)
+	}
 	if err := os.MkdirAll("/etc", 0o755); err != nil {
 		return err
 	}

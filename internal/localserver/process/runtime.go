@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,14 +40,18 @@ type Runtime struct {
 // A backend makes sandboxes of one level.
 type backend interface {
 	name() string
-	// newPlace prepares a sandbox. dir is its directory and exists.
-	newPlace(ctx context.Context, spec container.SandboxSpec, dir string) (place, error)
+	// newPlace prepares a sandbox. The directories of its volumes exist.
+	newPlace(ctx context.Context, spec container.SandboxSpec, volumes []volume) (place, error)
 }
 
 // A place is where the containers of a sandbox live.
 type place interface {
 	// start runs a container as start of container.Sandbox does. Closing the container removes its directory.
 	start(ctx context.Context, l *launch) (container.Container, error)
+	// dial connects as Dial of container.Sandbox does.
+	dial(ctx context.Context, port int) (net.Conn, error)
+	// copyTree copies the content of a volume, which may be in memory that only the sandbox sees.
+	copyTree(ctx context.Context, c copying) (size int64, err error)
 	// close kills whatever is left and returns when it is gone.
 	close() error
 }
@@ -58,8 +63,11 @@ type launch struct {
 	imageRoot  string
 	argv       []string // empty: wait for a signal
 	env        map[string]string
+	hosts      []string
 	workingDir string // empty: not given
 	files      []container.File
+	mounts     []boundMount
+	security   container.Security
 	linkName   string // of a command that is offered beside linkTarget; empty: none
 	linkTarget string
 }
@@ -175,14 +183,21 @@ func (r *Runtime) newSandbox(ctx context.Context, spec container.SandboxSpec) (*
 	if err != nil {
 		return nil, err
 	}
-	p, err := r.backend.newPlace(ctx, spec, dir)
+	volumes, err := makeVolumes(dir, spec.Volumes)
 	if err != nil {
-		return nil, errors.Join(err, os.Remove(dir))
+		return nil, errors.Join(err, removeTree(dir))
 	}
-	sb := &sandbox{runtime: r, id: spec.ID, dir: dir, place: p}
+	p, err := r.backend.newPlace(ctx, spec, volumes)
+	if err != nil {
+		return nil, errors.Join(err, removeTree(dir))
+	}
+	sb := &sandbox{runtime: r, id: spec.ID, dir: dir, place: p, volumes: volumes}
 	sb.closing = sync.OnceValue(sb.close)
 	if !r.track(sb) {
 		return nil, errors.Join(errors.New("runtime is closed"), sb.Close())
+	}
+	if err := sb.fill(ctx); err != nil {
+		return nil, errors.Join(err, sb.Close())
 	}
 	return sb, nil
 }
@@ -228,6 +243,7 @@ type sandbox struct {
 	id      string
 	dir     string
 	place   place
+	volumes []volume
 	closing func() error
 }
 
@@ -240,6 +256,10 @@ func (s *sandbox) Start(ctx context.Context, spec container.Spec) (container.Con
 }
 
 func (s *sandbox) startImage(ctx context.Context, image Image, spec container.Spec) (container.Container, error) {
+	mounts, err := s.mounts(spec.Mounts)
+	if err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp(s.dir, "container-")
 	if err != nil {
 		return nil, err
@@ -251,8 +271,11 @@ func (s *sandbox) startImage(ctx context.Context, image Image, spec container.Sp
 		imageRoot:  hostRootPath,
 		argv:       image.Command,
 		env:        env,
+		hosts:      spec.Hosts,
 		workingDir: spec.WorkingDir,
+		security:   spec.Security,
 		files:      spec.Files,
+		mounts:     mounts,
 	}
 	if spec.Command != "" {
 		l.argv = append([]string{spec.Command}, spec.Args...)
@@ -276,6 +299,10 @@ func (s *sandbox) startImage(ctx context.Context, image Image, spec container.Sp
 		return nil, err
 	}
 	return c, nil
+}
+
+func (s *sandbox) Dial(ctx context.Context, port int) (net.Conn, error) {
+	return s.place.dial(ctx, port)
 }
 
 func (s *sandbox) Close() error { return s.closing() }

@@ -30,6 +30,14 @@ func runSupervisor() error {
 		if err != nil {
 			return nil
 		}
+		switch {
+		case req.Dial != 0:
+			go answerDial(c, req.ID, req.Dial) // it may take a while; ends by itself
+			continue
+		case req.Copy != nil && len(fds) == 1:
+			go answerCopy(c, &req, fds[0]) // ends with the copy, and that with its pipe at the latest
+			continue
+		}
 		answer := failed(supervise(r, &req, fds))
 		closeFDs(fds)
 		answer.ID = req.ID
@@ -53,6 +61,9 @@ func supervise(r *reaper, req *request, fds []int) error {
 func setUpSandbox(s *sandboxSetup) error {
 	if err := unix.Sethostname([]byte(s.Hostname)); err != nil {
 		return fmt.Errorf("host name: %w", err)
+	}
+	if err := mountMemory(s.Memory); err != nil {
+		return err
 	}
 	if !s.Loopback {
 		return nil

@@ -15,9 +15,9 @@ func warnings(level string, failed []string) []string {
 			"inside sandboxes, and most package managers fail")
 	}
 	list = append(list, failed...)
+	list = append(list, "memory, CPU and process limits are not enforced")
 	if level != Plain {
-		list = append(list, "memory, CPU and process limits are not enforced",
-			"sandboxes can read this machine's files and share its network unless egress is denied")
+		list = append(list, "sandboxes can read this machine's files and share its network unless egress is denied")
 	}
 	return append(list,
 		"image names select nothing by themselves: unless an image is mapped to a directory, its containers run this "+

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/cwsandbox/cwsandbox-go/internal/lease"
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver/container"
 )
 
@@ -26,26 +27,28 @@ type box struct {
 	others map[*process]bool // those that run besides main
 }
 
-func newBox(s *sandbox, spec container.Spec) *box {
+func newBox(s *sandbox, spec container.Spec, mounts []treeMount) *box {
 	env := map[string]string{
 		"PATH":     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME":     "/root",
 		"HOSTNAME": s.spec.ID,
 	}
 	maps.Copy(env, spec.Env)
-	return &box{
+	b := &box{
 		sandbox: s,
 		spec:    spec,
 		env:     env,
-		files:   newFiles(spec.WorkingDir, spec.Files),
+		files:   newFiles(spec.WorkingDir, spec.Files, mounts),
 		others:  make(map[*process]bool),
 	}
+	b.files.sealed = spec.Security.ReadOnlyRoot
+	return b
 }
 
 func (b *box) startMain() error {
 	argv := defaultMain
 	if b.spec.Command != "" {
-		argv = append([]string{b.spec.Command}, b.spec.Args...)
+		argv = lease.Unwrap(append([]string{b.spec.Command}, b.spec.Args...)) // here is no shell for the watchdog
 	}
 	p, err := b.newProcess(container.ProcessSpec{Argv: argv})
 	if err != nil {

@@ -51,6 +51,7 @@ type Proc struct {
 	Resized <-chan container.Size
 
 	process *process
+	network *network
 }
 
 // Size is the present size of the terminal, or zero without one.
@@ -133,6 +134,7 @@ func (b *box) newProc(p *process, spec container.ProcessSpec) *Proc {
 		TTY:       p.tty,
 		Resized:   p.resized,
 		process:   p,
+		network:   &b.sandbox.network,
 	}
 	if p.stdin != nil {
 		v.Stdin = p.stdin

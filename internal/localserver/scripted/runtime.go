@@ -19,6 +19,7 @@ type Runtime struct {
 
 	mu        sync.Mutex
 	sandboxes map[*sandbox]bool
+	hostDirs  map[string]*tree
 }
 
 // An Option configures a Runtime.
@@ -45,6 +46,7 @@ func New(options ...Option) *Runtime {
 		scripts:   map[string]Command{keepAliveScript: keepAlive},
 		commands:  maps.Clone(defaultCommands),
 		sandboxes: make(map[*sandbox]bool),
+		hostDirs:  make(map[string]*tree),
 	}
 	for _, o := range options {
 		o(r)
@@ -65,7 +67,11 @@ func (r *Runtime) NewSandbox(ctx context.Context, spec container.SandboxSpec) (c
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s := &sandbox{runtime: r, spec: spec}
+	volumes, err := r.newVolumes(spec.Volumes)
+	if err != nil {
+		return nil, err
+	}
+	s := &sandbox{runtime: r, spec: spec, volumes: volumes}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sandboxes[s] = true
@@ -115,6 +121,8 @@ func shellScript(name string, argv []string) (string, bool) {
 type sandbox struct {
 	runtime *Runtime
 	spec    container.SandboxSpec
+	network network
+	volumes map[string]*tree
 
 	mu         sync.Mutex
 	containers []*box
@@ -125,7 +133,11 @@ func (s *sandbox) Start(ctx context.Context, spec container.Spec) (container.Con
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	b := newBox(s, spec)
+	mounts, err := s.mounts(spec.Mounts)
+	if err != nil {
+		return nil, err
+	}
+	b := newBox(s, spec, mounts)
 	if err := b.startMain(); err != nil {
 		return nil, err
 	}
@@ -144,6 +156,7 @@ func (s *sandbox) Close() error {
 	for _, b := range containers {
 		_ = b.Close()
 	}
+	s.network.close()
 	s.runtime.mu.Lock()
 	defer s.runtime.mu.Unlock()
 	delete(s.runtime.sandboxes, s)

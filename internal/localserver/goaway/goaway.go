@@ -1,35 +1,32 @@
-package faults
+// Package goaway sends GOAWAY on a single HTTP/2 connection, for which gRPC has no way.
+package goaway
 
-import (
-	"net"
+import "io"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-)
-
-// goAwayFrame is an HTTP/2 GOAWAY without an error that names the highest possible stream: everything that has been
+// frame is an HTTP/2 GOAWAY without an error that names the highest possible stream: everything that has been
 // begun, or is under way, will be served.
-var goAwayFrame = []byte{
+var frame = []byte{
 	0, 0, 8, 0x7, 0, 0, 0, 0, 0, // length, type, flags, connection
 	0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0, // last stream, no error
 }
 
-// writer writes HTTP/2 frames to a connection and can put one of its own between two of them. gRPC has no way to send
-// GOAWAY on a single connection.
-type writer struct {
-	dst    net.Conn
+// A Writer writes HTTP/2 frames to a connection and can put one of its own between two of them.
+type Writer struct {
+	dst    io.Writer
 	lock   chan struct{} // holds a token while nobody writes; a channel, because writing blocks
 	frames frameReader
 	due    bool // a GOAWAY is to follow the frame that is half written
 }
 
-func newWriter(dst net.Conn) writer {
+// New returns a writer to the server's side of a connection on which nothing was sent yet.
+func New(dst io.Writer) *Writer {
 	lock := make(chan struct{}, 1)
 	lock <- struct{}{}
-	return writer{dst: dst, lock: lock}
+	return &Writer{dst: dst, lock: lock}
 }
 
-func (w *writer) Write(p []byte) (int, error) {
+// Write writes what gRPC sends.
+func (w *Writer) Write(p []byte) (int, error) {
 	<-w.lock
 	defer func() { w.lock <- struct{}{} }()
 	n, err := w.dst.Write(p)
@@ -38,23 +35,24 @@ func (w *writer) Write(p []byte) (int, error) {
 		return n, err
 	}
 	w.due = false
-	_, err = w.dst.Write(goAwayFrame)
+	_, err = w.dst.Write(frame)
 	return n, err
 }
 
-// goAway sends GOAWAY as soon as the frame that is being written is complete.
-func (w *writer) goAway() error {
+// GoAway sends GOAWAY as soon as the frame that is being written is complete. It reports whether it could: not before
+// the first frame, and not into what is no plain HTTP/2.
+func (w *Writer) GoAway() (ok bool, err error) {
 	<-w.lock
 	defer func() { w.lock <- struct{}{} }()
 	if !w.frames.http2() {
-		return status.Error(codes.Internal, "the fault rule GoAway needs a connection without TLS")
+		return false, nil
 	}
 	if !w.frames.between() {
 		w.due = true
-		return nil
+		return true, nil
 	}
-	_, err := w.dst.Write(goAwayFrame)
-	return err
+	_, err = w.dst.Write(frame)
+	return true, err
 }
 
 // A frameReader follows a sequence of HTTP/2 frames, just closely enough to know where each one ends.
