@@ -9,18 +9,24 @@ import (
 	"strings"
 )
 
-// Credential is what a request is authenticated with: see [BearerToken]. However it is printed, logged or encoded, it
-// shows nothing secret. The zero value fails the request that it is used for.
+// Credential is what a request is authenticated with: see [BearerToken] and [WandB.Credential]. However it is printed,
+// logged or encoded, it shows nothing secret. The zero value fails the request that it is used for.
 type Credential struct {
-	// token is a function so that not even a reflecting printer finds the secret, wherever the credential is nested.
-	token func() string
+	// headers is a function so that not even a reflecting printer finds the secret, wherever the credential is nested. Its
+	// error does not show it either.
+	headers func() (map[string]string, error)
 }
 
 // BearerToken is the credential of an API key or another token that the service takes as such. Blanks around it are
 // dropped; an empty token, or one of other than printable ASCII characters, fails the request that it is used for.
 func BearerToken(token string) Credential {
 	token = strings.TrimSpace(token)
-	return Credential{func() string { return token }}
+	return Credential{func() (map[string]string, error) {
+		if err := checkToken(token); err != nil {
+			return nil, fmt.Errorf("the token %w", err)
+		}
+		return map[string]string{"authorization": "Bearer " + token}, nil
+	}}
 }
 
 const redacted = "REDACTED"
@@ -37,15 +43,12 @@ func (c Credential) LogValue() slog.Value { return slog.StringValue(redacted) }
 // MarshalText returns REDACTED, for JSON too.
 func (c Credential) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// metadata is what goes with a request. The error does not show the token.
+// metadata is what goes with a request.
 func (c Credential) metadata() (map[string]string, error) {
-	if c.token == nil {
+	if c.headers == nil {
 		return nil, errors.New("the credential is empty")
 	}
-	if err := checkToken(c.token()); err != nil {
-		return nil, fmt.Errorf("the token %w", err)
-	}
-	return map[string]string{"authorization": "Bearer " + c.token()}, nil
+	return c.headers()
 }
 
 // checkToken says what keeps a token from being sent, without showing it.

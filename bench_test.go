@@ -3,6 +3,8 @@ package cwsandbox_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/cwsandbox/cwsandbox-go"
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver"
+	"github.com/cwsandbox/cwsandbox-go/internal/localserver/container"
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver/scripted"
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
@@ -36,18 +39,23 @@ type bench struct {
 
 // overBoth runs a benchmark over loopback TCP and over a pipe in memory, through the stub and through the package.
 func overBoth(b *testing.B, raw, api func(b *testing.B, with bench)) {
+	overBothWith(b, scripted.New(), nil, raw, api)
+}
+
+// overBothWith is overBoth for a runtime and a sandbox of one's own.
+func overBothWith(b *testing.B, rt container.Runtime, opts []cwsandbox.Option, raw, api func(b *testing.B, with bench)) {
 	for _, way := range []string{"tcp", "bufconn"} {
 		b.Run(way, func(b *testing.B) {
-			with := newBench(b, way)
+			with := newBench(b, way, rt, opts...)
 			b.Run("raw", func(b *testing.B) { raw(b, with) })
 			b.Run("api", func(b *testing.B) { api(b, with) })
 		})
 	}
 }
 
-func newBench(b *testing.B, way string) bench {
+func newBench(b *testing.B, way string, rt container.Runtime, opts ...cwsandbox.Option) bench {
 	b.Helper()
-	server, err := localserver.New(localserver.Options{Runtime: scripted.New()})
+	server, err := localserver.New(localserver.Options{Runtime: rt})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -77,7 +85,7 @@ func newBench(b *testing.B, way string) bench {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { conn.Close() })
-	sb, err := client.Run(b.Context())
+	sb, err := client.Run(b.Context(), opts...)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -111,7 +119,7 @@ func BenchmarkExec(b *testing.B) {
 		ctx := benchContext(b)
 		b.ReportAllocs()
 		for b.Loop() {
-			out, code, err := rawExec(ctx, with, argv)
+			out, code, err := rawExec(ctx, with.stub, with.sandbox.ID(), argv)
 			if err != nil || code != 0 || string(out) != "hello\n" {
 				b.Fatalf("%q, exit %d, error %v", out, code, err)
 			}
@@ -127,13 +135,53 @@ func BenchmarkExec(b *testing.B) {
 	})
 }
 
+// BenchmarkExec1000 runs a thousand commands at once, that many times over.
+func BenchmarkExec1000(b *testing.B) {
+	argv := []string{"echo", "hello"}
+	overBoth(b, func(b *testing.B, with bench) {
+		ctx := benchContext(b)
+		atOnce(b, 1000, func() error {
+			out, code, err := rawExec(ctx, with.stub, with.sandbox.ID(), argv)
+			if err != nil || code != 0 || string(out) != "hello\n" {
+				return fmt.Errorf("%q, exit %d, error %w", out, code, err)
+			}
+			return nil
+		})
+	}, func(b *testing.B, with bench) {
+		atOnce(b, 1000, func() error {
+			res, err := with.sandbox.Exec(b.Context(), argv)
+			if err != nil || res.ExitCode != 0 || string(res.Stdout) != "hello\n" {
+				return fmt.Errorf("%+v, error %w", res, err)
+			}
+			return nil
+		})
+	})
+}
+
+// atOnce measures n calls that begin together.
+func atOnce(b *testing.B, n int, do func() error) {
+	b.Helper()
+	b.ReportAllocs()
+	for b.Loop() {
+		errs := make([]error, n)
+		var all sync.WaitGroup
+		for i := range errs {
+			all.Go(func() { errs[i] = do() })
+		}
+		all.Wait()
+		if err := errors.Join(errs...); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // rawExec is the least that runs a command through the stub and gets its output and exit code.
-func rawExec(ctx context.Context, with bench, argv []string) (out []byte, code int32, err error) {
-	stream, err := with.stub.StreamExec(ctx)
+func rawExec(ctx context.Context, stub dataPlaneStub, id string, argv []string) (out []byte, code int32, err error) {
+	stream, err := stub.StreamExec(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
-	init := &sandboxv1.ExecStreamInit{SandboxId: with.sandbox.ID(), Command: argv}
+	init := &sandboxv1.ExecStreamInit{SandboxId: id, Command: argv}
 	err = stream.Send(&sandboxv1.ExecStreamRequest{Message: &sandboxv1.ExecStreamRequest_Init{Init: init}})
 	if err != nil {
 		return nil, 0, err

@@ -203,19 +203,6 @@ func (c call) sentinels(rpc *rpcerr.Error) []error {
 	return is
 }
 
-// placement reports whether a failure says that no runner could take the sandbox: then none was made.
-func placement(rpc *rpcerr.Error) bool {
-	if !rpc.Trusted() {
-		return false
-	}
-	switch Reason(rpc.Reason) {
-	case ReasonRunnerUnavailable, ReasonRunnerCapacityExhausted, ReasonRunnerOverloaded, ReasonNoSuitableRunner,
-		ReasonPlacementRejected, ReasonPlacementUnsatisfied:
-		return true
-	}
-	return false
-}
-
 // answeredNotFound reports whether the service itself says that it does not know what was asked for. The cause of an
 // ended context may match ErrNotFound too, and says nothing.
 func answeredNotFound(err error) bool {

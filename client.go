@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -21,9 +23,19 @@ type Client struct {
 	config    clientConfig
 	conn      *transport.Transport
 	sandboxes sandboxv1.SandboxServiceClient
+	discovery sandboxv1.DiscoveryServiceClient
+	endpoints *http.Transport // of services
+	volumes   sandboxv1.VolumeServiceClient
+	settings  sandboxv1.SettingsServiceClient
+	templates sandboxv1.SandboxTemplateServiceClient
 	registry  *registry
+	link      *hook.Connection // as the guard knows the client; nil with a registry of its own
+	host      *host
 	requests  atomic.Uint64 // numbers of the requests whose answers are compared
 	closed    chan struct{}
+	expiry    *expiry
+	beats     *heartbeats
+	owners    sync.Mutex // which session owns which sandbox; locked before any other mutex
 
 	mu     sync.Mutex
 	states map[string]weak.Pointer[shared]
@@ -33,10 +45,14 @@ type Client struct {
 // It does no I/O: a wrong address or key shows with the first call. A missing key is [ErrUnauthenticated], anything else
 // that is wrong [ErrInvalidArgument].
 func NewClient(opts ...ClientOption) (*Client, error) {
+	if _, asked := askedFor(); asked {
+		return nil, call{op: "new client"}.refuse(errNotServing.Error(), errNotServing, ErrPrecondition)
+	}
 	config, err := newClientConfig(os.Getenv, opts)
 	if err != nil {
 		return nil, err
 	}
+	link := config.link()
 	conn, err := transport.New(config.transport())
 	if err != nil {
 		return nil, call{op: "new client"}.wrap(err)
@@ -45,19 +61,29 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 		config:    config,
 		conn:      conn,
 		sandboxes: sandboxv1.NewSandboxServiceClient(conn),
+		discovery: sandboxv1.NewDiscoveryServiceClient(conn),
+		endpoints: config.endpointTransport(),
+		volumes:   sandboxv1.NewVolumeServiceClient(conn),
+		settings:  sandboxv1.NewSettingsServiceClient(conn),
+		templates: sandboxv1.NewSandboxTemplateServiceClient(conn),
 		registry:  processRegistry,
+		link:      link,
+		host:      thisHost,
 		closed:    make(chan struct{}),
 		states:    make(map[string]weak.Pointer[shared]),
 	}
 	if config.privateRegistry {
 		c.registry = newRegistry()
 	}
+	c.expiry = newExpiry(c)
+	c.beats = newHeartbeats(c)
 	return c, nil
 }
 
 // Close ends the client's connections; calls in flight and later ones fail with [ErrClosed]. It stops no sandbox. While
 // sandboxes of this client are tracked, what is needed to stop them stays: stops that are under way go on, and
-// [Sandbox.Stop] and [Session.Close] still work; until all of them are known to have ended, a connection stays open. Stops
+// [Sandbox.Stop] and [Session.Close] still work; until all of them are known to have ended, which is looked for
+// when their lifetimes are over, a connection stays open. Stops
 // of sandboxes that were only attached or listed are cut. Closing twice is no error.
 func (c *Client) Close() error {
 	c.mu.Lock()
@@ -66,18 +92,25 @@ func (c *Client) Close() error {
 		return nil
 	}
 	close(c.closed)
+	c.endpoints.CloseIdleConnections()
 	if n := c.registry.count(c); n > 0 {
 		c.config.logger.Info("the client was closed while sandboxes are tracked", "count", n)
 		c.conn.Drain()
 		return nil
 	}
+	return c.closeWhole()
+}
+
+// closeWhole ends everything, whatever is left to stop.
+func (c *Client) closeWhole() error {
+	c.expiry.stop()
 	return c.conn.Close()
 }
 
 // settled closes what Close has kept open, once nothing of this client is left to stop.
 func (c *Client) settled() {
 	if c.isClosed() && c.registry.count(c) == 0 {
-		c.conn.Close()
+		c.closeWhole()
 	}
 }
 
@@ -118,17 +151,20 @@ func (c *Client) MarshalText() ([]byte, error) { return []byte(c.String()), nil 
 // was lost, because ctx ended or the connection broke, is repeated with the same request id, detached from ctx, and what
 // it made is deleted. If that is not settled within 5 seconds, the error also matches [ErrUndecided], and it goes on in
 // the background for 25 more.
+//
+// The first create of a process installs the signal hook, see Signals in the package documentation; programs that handle
+// their signals themselves call [DisableSignalHandling] before.
 func (c *Client) Create(ctx context.Context, opts ...Option) (*Sandbox, error) {
 	s, err := c.create(ctx, "create", nil, opts)
 	if err != nil {
 		return nil, err
 	}
-	return &Sandbox{s}, nil
+	return s.handle(), nil
 }
 
-// Run makes a sandbox as [Client.Create] does, lifetime and promise of leaving nothing behind included, and waits as
-// [Sandbox.WaitRunning] does until it runs. If it does not come up it is deleted, and the error says why: [ErrFailed],
-// [ErrTerminated], [ErrTimeout] or the context's. A main process that has completed already is no error.
+// Run makes a sandbox as [Client.Create] does, lifetime, signal hook and promise of leaving nothing behind included, and
+// waits as [Sandbox.WaitRunning] does until it runs. If it does not come up it is deleted, and the error says why:
+// [ErrFailed], [ErrTerminated], [ErrTimeout] or the context's. A main process that has completed already is no error.
 func (c *Client) Run(ctx context.Context, opts ...Option) (*Sandbox, error) {
 	return c.run(ctx, nil, opts)
 }
@@ -142,19 +178,29 @@ func (c *Client) run(ctx context.Context, owner *sessionState, opts []Option) (*
 		if owner.closed() && errors.Is(err, ErrTerminated) {
 			err = call{op: "run", sandbox: s.id}.refuse("the session was closed meanwhile", ErrClosed, ErrTerminated)
 		}
-		return nil, s.rollback(err)
+		return nil, s.rollback(s.hint(err))
 	}
-	return &Sandbox{s}, nil
+	return s.handle(), nil
 }
 
 // cwsandboxtest gives its clients a registry of their own, so that a test tracks nothing process-wide, and closes them
-// whole when their server ends.
+// whole when their server ends. It also knows the way to its own direct connections.
 func init() {
 	hook.CloseWhole = func(client any) error {
 		c := client.(*Client)
-		return errors.Join(c.Close(), c.conn.Close())
+		return errors.Join(c.Close(), c.closeWhole())
 	}
 	hook.PrivateRegistry = func() any {
 		return clientOption(func(c *clientConfig) { c.privateRegistry = true })
+	}
+	hook.EndpointDial = func(dial func(context.Context, string) (net.Conn, error)) any {
+		return clientOption(func(c *clientConfig) { c.endpointDial = dial })
+	}
+	hook.Headers = func(headers map[string]string) any {
+		credential := Credential{func() (map[string]string, error) { return headers, nil }}
+		return WithCredentials(func(context.Context) (Credential, error) { return credential, nil })
+	}
+	hook.DirectDial = func(dial func(context.Context, string) (net.Conn, error)) any {
+		return clientOption(func(c *clientConfig) { c.directDial = dial })
 	}
 }

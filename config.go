@@ -2,8 +2,10 @@ package cwsandbox
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
+	"net"
 	"time"
 
 	"google.golang.org/grpc"
@@ -22,7 +24,8 @@ type clientConfig struct {
 
 	// As the options give them.
 	apiKey          *string // not nil: of WithAPIKey, even when blank
-	baseURL         string  // once resolved: as shown
+	wandb           *wandbConfig
+	baseURL         string // once resolved: as shown
 	controlPlaneURL string
 	insecure        bool
 
@@ -32,12 +35,16 @@ type clientConfig struct {
 	dialOptions     []grpc.DialOption
 	requestTimeout  time.Duration
 	retryBudget     time.Duration
+	dataPlane       DataPlane
+	directDial      func(ctx context.Context, address string) (net.Conn, error) // nil: the network
+	endpointDial    func(ctx context.Context, address string) (net.Conn, error) // nil: the network
 	privateRegistry bool
 
 	// Resolved.
 	base, controlPlane serverURL
 	credentials        func(context.Context) (Credential, error) // of WithCredentials, or of the key
 	credentialKind     string
+	verifyConnection   func(tls.ConnectionState) error // nil: nobody wants to see them
 	environment        environment
 }
 
@@ -49,6 +56,7 @@ func newClientConfig(getenv func(string) string, opts []ClientOption) (clientCon
 		c.logger = slog.New(slog.DiscardHandler)
 	}
 	c.environment = readEnvironment(getenv, &c.faults)
+	c.readWandB(getenv)
 	c.resolveURLs()
 	if err := c.faults.err(call{op: "new client"}); err != nil {
 		return clientConfig{}, err
@@ -62,6 +70,9 @@ func newClientConfig(getenv func(string) string, opts []ClientOption) (clientCon
 // resolveURLs decides where the services are. A client that is pointed elsewhere never sends its key to the vendor.
 func (c *clientConfig) resolveURLs() {
 	source, raw := "WithBaseURL", c.baseURL
+	if raw == "" && c.wandb != nil {
+		source, raw = wandbBaseURL, c.wandb.baseURL
+	}
 	if raw == "" {
 		source, raw = "CWSANDBOX_BASE_URL", c.environment.baseURL
 	}
@@ -98,13 +109,16 @@ func (c *clientConfig) resolveCredentials() error {
 		key = *c.apiKey
 	}
 	c.apiKey, c.environment.apiKey = nil, ""
+	if c.wandb != nil {
+		return c.resolveWandB()
+	}
 	if c.credentials != nil {
 		c.credentialKind = "credentials callback"
 		return nil
 	}
 	op := call{op: "new client"}
 	if key == "" {
-		return op.refuse("no API key: set CWSANDBOX_API_KEY, or use WithAPIKey or WithCredentials", ErrUnauthenticated)
+		return op.refuse("no API key: set CWSANDBOX_API_KEY, or use WithAPIKey, WithWandB or WithCredentials", ErrUnauthenticated)
 	}
 	if err := checkToken(key); err != nil {
 		return op.refuse("the API key "+err.Error(), ErrInvalidArgument, ErrUnauthenticated)
@@ -124,7 +138,9 @@ func (c *clientConfig) transport() transport.Config {
 		Version:        version(),
 		Integration:    c.integration,
 		RootCAs:        c.rootCAs,
+		VerifyConn:     c.verifyConnection,
 		DialOptions:    c.dialOptions,
+		DirectDial:     c.directDial,
 		RequestTimeout: c.requestTimeout,
 		RetryBudget:    c.retryBudget,
 		Logger:         c.logger,

@@ -5,7 +5,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -13,7 +16,6 @@ import (
 
 	"github.com/cwsandbox/cwsandbox-go/internal/rpcerr"
 	"github.com/cwsandbox/cwsandbox-go/internal/transport"
-	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
 
 const (
@@ -25,25 +27,46 @@ const (
 	undoAttempt = 15 * time.Second
 )
 
-// creation is one CreateSandbox from its frozen request to its outcome.
+// creation is one create from its frozen request to its outcome.
 type creation struct {
 	client  *Client
 	op      string
 	config  *createConfig
-	request *sandboxv1.CreateSandboxRequest
+	request createRequest
 	entry   *entry
 	owner   *sessionState // may be nil
+	began   time.Time
+
+	mu     sync.Mutex
+	made   *shared           // nil until the id is known
+	undone *Future[struct{}] // the undo in flight, or the last one
 }
 
-// create sends a create and returns the shared state of what it made. Whatever happens, nothing is left behind unseen:
-// a create whose outcome is unknown is replayed, with the same request id, and what comes back is deleted.
+// create sends a create, or two when the first one spills over, and returns the shared state of what it made.
 func (c *Client) create(ctx context.Context, op string, owner *sessionState, opts []Option) (*shared, error) {
 	config, err := newCreateConfig(op, c.config.environment, owner.options(), opts)
 	if err != nil {
 		return nil, err
 	}
+	config.mark(c.host.self())
+	second := config.spilled()
+	s, first := c.createOnce(ctx, op, owner, config)
+	if second == nil || ctx.Err() != nil || !spills(first) {
+		return s, first
+	}
+	c.config.logger.Info("no runner takes the sandbox, trying elsewhere", "placement", second.mode(), "error", first)
+	if s, err = c.createOnce(ctx, op, owner, second); err != nil {
+		return nil, afterSpilling(config.mode(), first, second.mode(), err)
+	}
+	return s, nil
+}
+
+// createOnce is one try of a create. Whatever happens, nothing is left behind unseen: a create whose outcome is unknown is
+// replayed, with the same request id, and what comes back is deleted.
+func (c *Client) createOnce(ctx context.Context, op string, owner *sessionState, config *createConfig) (*shared, error) {
 	requestID := newRequestID()
-	cr := &creation{client: c, op: op, config: config, owner: owner, request: config.request(requestID)}
+	config.wrap(requestID)
+	cr := &creation{client: c, op: op, config: config, owner: owner, request: config.request(requestID), began: time.Now()}
 	if err := ctx.Err(); err != nil {
 		return nil, cr.call().wrap(ctxError(ctx))
 	}
@@ -55,15 +78,36 @@ func (c *Client) create(ctx context.Context, op string, owner *sessionState, opt
 		return nil, err
 	}
 	defer release()
-	cr.entry = c.registry.begin(c, cr.request)
+	defer c.registry.signals.afterSignal()
+	if bounded, err = c.registry.begin(bounded, cr); err != nil {
+		return nil, err
+	}
+	defer c.registry.decide(cr.entry)
 	s, err := cr.run(bounded)
-	if err == nil && !owner.adopt(s) {
-		err = cr.abandon(cr.call().refuse("the session was closed meanwhile", ErrClosed))
+	switch {
+	case err != nil:
+		return nil, cr.blame(bounded, owner.blame(ctx, cr.call(), err))
+	case c.registry.cleaning():
+		return nil, cr.abandon(cr.call().refuse(errCleaning.Error(), ErrClosed))
+	case owner.adopt(op, s) != nil:
+		return nil, cr.abandon(cr.call().refuse("the session was closed meanwhile", ErrClosed))
 	}
-	if err != nil {
-		return nil, owner.blame(ctx, cr.call(), err)
-	}
+	owner.count()
+	c.config.logger.LogAttrs(ctx, slog.LevelDebug, "a sandbox was created",
+		slog.String("op", op), slog.String("sandbox", s.id), slog.String("request_id", requestID))
 	return s, nil
+}
+
+// blame replaces the error of a create that ended only because a cleanup began.
+func (cr *creation) blame(ctx context.Context, err error) error {
+	if context.Cause(ctx) != errCleaning || !errors.Is(err, errCleaning) {
+		return err
+	}
+	closed := cr.call().refuse(errCleaning.Error(), ErrClosed)
+	if errors.Is(err, ErrUndecided) {
+		return undecided(closed)
+	}
+	return closed
 }
 
 func newRequestID() string {
@@ -80,14 +124,15 @@ func (cr *creation) call() call {
 // run sends the request. UNAVAILABLE is repeated by the transport; any other answer that leaves the outcome open is
 // repeated here, once, as long as the caller waits.
 func (cr *creation) run(ctx context.Context) (*shared, error) {
-	limit := transport.Timeout(cr.config.requestTimeout)
-	s, first := cr.send(ctx, limit)
+	limit, doubt := transport.Timeout(cr.config.requestTimeout), false
+	watch := transport.OnRetry(func(err error) { doubt = doubt || ambiguous(err) })
+	s, first := cr.send(ctx, limit, watch, transport.RepeatUnless(cr.spills))
 	if first == nil {
 		return s, nil
 	}
-	open := undecidedBy(first)
+	open := ambiguous(first) || doubt && !conclusive(first)
 	if open && ctx.Err() == nil && !unavailable(first) {
-		s, err := cr.send(ctx, limit)
+		s, err := cr.send(ctx, limit, transport.RepeatUnless(cr.spills))
 		if err == nil {
 			return s, nil
 		}
@@ -102,27 +147,45 @@ func (cr *creation) run(ctx context.Context) (*shared, error) {
 	return nil, cr.abandon(cr.call().wrap(first))
 }
 
+// spills reports whether a failure ends this try because there is another place.
+func (cr *creation) spills(rpc *rpcerr.Error) bool {
+	return cr.config.spillover.value != SpilloverNone && placement(rpc)
+}
+
 // forget takes the create out of the registry: it made nothing.
 func (cr *creation) forget() {
 	cr.client.registry.remove(cr.entry)
 	cr.client.settled()
 }
 
-// abandon undoes the create, because of cause, and returns cause with what became of that. A session that owns the create
-// does not finish closing before the undo is over, and keeps what could not be undone.
+// abandon undoes the create, because of cause, and returns cause with what became of that.
 func (cr *creation) abandon(cause error) error {
-	held := cr.owner.hold()
-	return undo(cr.client, cause, func(ctx context.Context) error {
-		defer held()
-		return cr.undoOrKeep(ctx)
+	work := cr.undoOnce(cr.owner.hold())
+	cr.client.registry.decide(cr.entry)
+	return patiently(cause, work)
+}
+
+// undoOnce undoes the create, detached from every caller, or joins the undo that is in flight, and calls release when that
+// is over.
+func (cr *creation) undoOnce(release func()) *Future[struct{}] {
+	cr.mu.Lock()
+	defer cr.mu.Unlock()
+	if cr.undone != nil && !cr.undone.finished() {
+		release()
+		return cr.undone
+	}
+	cr.undone = undo(cr.client, func(ctx context.Context) error {
+		defer release()
+		return cr.replayAndDelete(ctx)
 	})
+	return cr.undone
 }
 
 // send makes one call, with the transport's retries, and takes over the answer.
 func (cr *creation) send(ctx context.Context, opts ...grpc.CallOption) (*shared, error) {
 	c := cr.client
 	n := c.request()
-	record, err := c.sandboxes.CreateSandbox(ctx, cr.request, opts...)
+	record, err := cr.ask(ctx, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -131,10 +194,21 @@ func (cr *creation) send(ctx context.Context, opts ...grpc.CallOption) (*shared,
 	}
 	s := c.stateOf(record.GetSandboxId())
 	s.mu.Lock()
-	s.grace = cr.config.grace
+	s.grace, s.info.lease = cr.config.grace, cr.config.wrapped
+	if s.info.Volumes == nil { // the answer may not repeat the spec
+		s.info.Volumes = slices.Clone(cr.config.volumes.value.volumes)
+	}
+	s.starting.begin(cr)
 	s.mu.Unlock()
+	s.choosePath(cr.config.dataPlane)
+	cr.mu.Lock()
+	cr.made = s
+	cr.mu.Unlock()
 	c.registry.created(cr.entry, s)
+	s.noteToken(cr, record)
 	s.apply(n, record)
+	c.expiry.arm(s.expires())
+	c.beats.keep(s)
 	return s, nil
 }
 
@@ -156,25 +230,26 @@ func ambiguous(err error) bool {
 	return false
 }
 
-// undecidedBy is ambiguous for a call whose earlier attempts, repeated by the transport, may have made the sandbox: then
-// a last attempt that did not get to the service proves nothing.
-func undecidedBy(err error) bool {
-	var rpc *rpcerr.Error
-	if errors.As(err, &rpc) && rpc.Attempts > 1 {
-		return !conclusive(err)
-	}
-	return ambiguous(err)
-}
-
 // conclusive reports whether the refusal of a repeated create says that no sandbox was made: the service answered, and got
-// as far as the request id, under which it would have found one. It checks credentials before that.
+// as far as the request id, under which it would have found one. It checks credentials before that, and whoever limits
+// the rate of calls does not look at them at all.
 func conclusive(err error) bool {
 	var rpc *rpcerr.Error
-	if !errors.As(err, &rpc) || rpc.Context != nil || rpc.Err != nil || ambiguous(err) || !rpc.Sent {
+	switch {
+	case !errors.As(err, &rpc), rpc.Context != nil, rpc.Err != nil, ambiguous(err), !rpc.Sent:
+		return false
+	case placement(rpc):
+		return true
+	case rpcerr.Transient(rpc):
 		return false
 	}
-	code := rpc.Status.Code()
-	return code != codes.Unauthenticated && code != codes.PermissionDenied
+	switch rpc.Status.Code() {
+	case codes.Unauthenticated, codes.PermissionDenied:
+		return false
+	case codes.Unimplemented: // grpc-go's word for the 404 of a proxy too
+		return false
+	}
+	return true
 }
 
 func unavailable(err error) bool {
@@ -182,17 +257,23 @@ func unavailable(err error) bool {
 	return errors.As(err, &rpc) && rpcerr.Transient(rpc)
 }
 
-// undo runs fn because of cause, detached from every caller, under the undo budget, and returns cause with what became of
-// that. The caller waits for it a moment: what is not settled by then goes on, and the error matches ErrUndecided. If it
-// fails, that is logged, and the registry keeps what was not undone.
-func undo(c *Client, cause error, fn func(context.Context) error) error {
-	work := Go(func() (struct{}, error) {
-		err := withUndoBudget(fn)
+// undo runs fn detached from every caller, under the undo budget. If it fails, that is logged, and the registry keeps what
+// was not undone.
+func undo(c *Client, fn func(context.Context) error) *Future[struct{}] {
+	return Go(func() (struct{}, error) {
+		ctx, cancel := context.WithTimeoutCause(context.Background(), undoBudget, errOwnLimit)
+		defer cancel()
+		err := fn(ctx)
 		if err != nil {
 			c.config.logger.Warn("a sandbox may be left behind", "error", err)
 		}
 		return struct{}{}, err
 	})
+}
+
+// patiently returns cause with what became of an undo. The caller waits for that a moment: what is not settled by then
+// goes on, and the error matches ErrUndecided.
+func patiently(cause error, work *Future[struct{}]) error {
 	timer := time.NewTimer(undoPatience)
 	defer timer.Stop()
 	select {
@@ -206,30 +287,27 @@ func undo(c *Client, cause error, fn func(context.Context) error) error {
 	}
 }
 
-func withUndoBudget(fn func(context.Context) error) error {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), undoBudget, errOwnLimit)
-	defer cancel()
-	return fn(ctx)
-}
-
-// undoOrKeep undoes the create, or leaves it with the session that owns it.
-func (cr *creation) undoOrKeep(ctx context.Context) error {
-	err := cr.replayAndDelete(ctx)
-	if err != nil {
-		cr.owner.keep(cr)
-	}
-	return err
-}
-
-// replayAndDelete repeats the create until its outcome is known and deletes what it made.
+// replayAndDelete repeats the create until its outcome is known, unless it is already, and deletes what it made. What cannot
+// be undone, the sandbox or the create itself, is left with the session that owns the create.
 func (cr *creation) replayAndDelete(ctx context.Context) error {
-	s, err := cr.replay(ctx)
+	cr.mu.Lock()
+	s, err := cr.made, error(nil)
+	cr.mu.Unlock()
+	if s == nil {
+		s, err = cr.replay(ctx)
+	}
 	switch {
 	case err == nil:
-		return s.discard(ctx)
+		if err = s.discard(ctx); err != nil {
+			cr.owner.own(s)
+		}
+		cr.release()
+		return err
 	case !conclusive(err):
+		cr.keep()
 		return undecided(cr.call().wrap(err))
 	}
+	cr.release()
 	cr.forget() // the service would have returned a sandbox
 	return nil
 }
@@ -258,24 +336,14 @@ func (s *shared) rollback(cause error) error {
 	if over {
 		return cause
 	}
-	return undo(s.client, cause, s.discard)
+	return patiently(cause, undo(s.client, s.discard))
 }
 
 // discard deletes the sandbox at once and returns when the service has accepted that.
 func (s *shared) discard(ctx context.Context) error {
-	req := &sandboxv1.DeleteSandboxRequest{SandboxId: s.id, AllowMissing: true}
-	n := s.client.request()
-	reply, err := s.client.sandboxes.DeleteSandbox(ctx, req,
-		transport.AfterDrain(), transport.AttemptTimeout(undoAttempt), transport.RetryFor(undoBudget))
-	err = call{op: "delete", sandbox: s.id}.wrap(err)
-	switch {
-	case answeredNotFound(err), err == nil && reply.GetSandbox() == nil:
-		s.lost()
-		return nil
-	case err != nil:
+	if _, err := s.deleteOnce(removal{insist: true}).WaitContext(ctx); err != nil {
 		return err
 	}
-	s.accepted(n, reply.GetSandbox())
 	s.untrack()
 	return nil
 }

@@ -67,7 +67,7 @@ func TestCreate(t *testing.T) {
 		for _, call := range calls {
 			assert.True(t, proto.Equal(calls[0].request, call.request))
 		}
-		assert.Equal(t, 1, c.registry.count(nil))
+		assert.Equal(t, 1, c.registry.count(c))
 	})
 	for _, name := range []string{"K-102", "L-104"} {
 		bubble(t, name, func(t *testing.T, f *fake, c *Client) {
@@ -77,7 +77,7 @@ func TestCreate(t *testing.T) {
 			_, err := c.Create(t.Context())
 			require.ErrorIs(t, err, ErrInvalidArgument)
 			assert.Equal(t, 1, f.count("CreateSandbox"))
-			assert.Zero(t, c.registry.count(nil))
+			assert.Zero(t, c.registry.count(c))
 		})
 	}
 	for _, name := range []string{"K-103", "L-103"} {
@@ -86,7 +86,7 @@ func TestCreate(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			create := Go(func() (*Sandbox, error) { return c.Create(ctx) })
 			synctest.Wait()
-			assert.Equal(t, 1, c.registry.count(nil), "tracked before the answer")
+			assert.Equal(t, 1, c.registry.count(c), "tracked before the answer")
 			cancel()
 			sb, err := create.Wait()
 			require.ErrorIs(t, err, context.Canceled)
@@ -97,7 +97,7 @@ func TestCreate(t *testing.T) {
 			assert.Equal(t, ids[0], ids[1])
 			assert.Equal(t, "sb-lost", f.lastDelete(t).GetSandboxId())
 			assert.Zero(t, f.lastDelete(t).GetGracePeriodSeconds())
-			assert.Zero(t, c.registry.count(nil))
+			assert.Zero(t, c.registry.count(c))
 		})
 	}
 	for _, name := range []string{"K-104", "L-102"} {
@@ -131,7 +131,7 @@ func TestCreate(t *testing.T) {
 			_, err := c.Create(t.Context())
 			require.NoError(t, err)
 			assert.Equal(t, 2, f.count("CreateSandbox"))
-			assert.Equal(t, 1, c.registry.count(nil))
+			assert.Equal(t, 1, c.registry.count(c))
 		})
 	}
 	bubble(t, "K-105 twice", func(t *testing.T, f *fake, c *Client) {
@@ -148,7 +148,7 @@ func TestCreate(t *testing.T) {
 		assert.LessOrEqual(t, time.Since(start), 5*time.Second)
 		time.Sleep(10 * time.Second)
 		assert.Equal(t, "sb-late", f.lastDelete(t).GetSandboxId())
-		assert.Zero(t, c.registry.count(nil))
+		assert.Zero(t, c.registry.count(c))
 	})
 	bubble(t, "K-106", func(t *testing.T, f *fake, c *Client) {
 		f.create = func(context.Context, int, *sandboxv1.CreateSandboxRequest) (*sandboxv1.Sandbox, error) {
@@ -167,7 +167,7 @@ func TestCreate(t *testing.T) {
 		assert.Equal(t, 1, strings.Count(f.logged(), "level=WARN"), f.logged())
 		assert.Contains(t, f.logged(), f.requestIDs()[0])
 		assert.NotContains(t, f.logged(), "test-key")
-		assert.Equal(t, 1, c.registry.count(nil))
+		assert.Equal(t, 1, c.registry.count(c))
 	})
 	bubble(t, "K-107", func(t *testing.T, f *fake, c *Client) {
 		f.create = func(_ context.Context, n int, _ *sandboxv1.CreateSandboxRequest) (*sandboxv1.Sandbox, error) {
@@ -180,7 +180,7 @@ func TestCreate(t *testing.T) {
 		require.Error(t, err)
 		assert.Nil(t, sb)
 		assert.Equal(t, "sb-late", f.lastDelete(t).GetSandboxId())
-		assert.Zero(t, c.registry.count(nil))
+		assert.Zero(t, c.registry.count(c))
 	})
 	bubble(t, "K-108", func(t *testing.T, f *fake, c *Client) {
 		f.create = func(_ context.Context, n int, req *sandboxv1.CreateSandboxRequest) (*sandboxv1.Sandbox, error) {
@@ -197,7 +197,7 @@ func TestCreate(t *testing.T) {
 			ids[sb.ID()] = true
 		}
 		assert.Len(t, ids, 100)
-		assert.Equal(t, 100, c.registry.count(nil))
+		assert.Equal(t, 100, c.registry.count(c))
 	})
 	bubble(t, "K-109", func(t *testing.T, f *fake, c *Client) {
 		f.create = func(context.Context, int, *sandboxv1.CreateSandboxRequest) (*sandboxv1.Sandbox, error) {
@@ -206,7 +206,7 @@ func TestCreate(t *testing.T) {
 		_, err := c.Create(t.Context())
 		require.ErrorIs(t, err, ErrPlacement)
 		assert.Equal(t, 1, f.count("CreateSandbox"))
-		assert.Zero(t, c.registry.count(nil))
+		assert.Zero(t, c.registry.count(c))
 	})
 	bubble(t, "K-113", func(t *testing.T, f *fake, c *Client) {
 		f.create = func(context.Context, int, *sandboxv1.CreateSandboxRequest) (*sandboxv1.Sandbox, error) {
@@ -215,7 +215,7 @@ func TestCreate(t *testing.T) {
 		_, err := c.Create(t.Context())
 		require.ErrorIs(t, err, ErrResourceExhausted)
 		assert.Equal(t, 1, f.count("CreateSandbox"))
-		assert.Zero(t, c.registry.count(nil))
+		assert.Zero(t, c.registry.count(c))
 	})
 	bubble(t, "K-113 with a hint", func(t *testing.T, f *fake, c *Client) {
 		f.create = func(_ context.Context, n int, _ *sandboxv1.CreateSandboxRequest) (*sandboxv1.Sandbox, error) {
@@ -239,7 +239,7 @@ func TestCreate(t *testing.T) {
 		_, err := c.Create(t.Context())
 		require.ErrorIs(t, err, ErrUnavailable)
 		assert.Equal(t, "sb-late", f2.lastDelete(t).GetSandboxId())
-		assert.Zero(t, c.registry.count(nil))
+		assert.Zero(t, c.registry.count(c))
 	})
 	bubble(t, "an ended context sends nothing", func(t *testing.T, f *fake, c *Client) {
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -249,7 +249,7 @@ func TestCreate(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, err, cause)
 		assert.Zero(t, f.count("CreateSandbox"))
-		assert.Zero(t, c.registry.count(nil))
+		assert.Zero(t, c.registry.count(c))
 	})
 	bubble(t, "K-154", func(t *testing.T, f *fake, c *Client) {
 		require.NoError(t, c.Close())
@@ -280,7 +280,7 @@ func TestRun(t *testing.T) {
 			require.ErrorIs(t, err, ErrFailed)
 			assert.ErrorContains(t, err, "no such image")
 			assert.Zero(t, f.count("DeleteSandbox"))
-			assert.Zero(t, c.registry.count(nil))
+			assert.Zero(t, c.registry.count(c))
 		})
 	}
 	bubble(t, "K-116", func(t *testing.T, f *fake, c *Client) {
@@ -291,7 +291,7 @@ func TestRun(t *testing.T) {
 		assert.ErrorContains(t, err, "creating")
 		assert.Equal(t, 1, f.count("DeleteSandbox"))
 		assert.Zero(t, f.lastDelete(t).GetGracePeriodSeconds())
-		assert.Zero(t, c.registry.count(nil))
+		assert.Zero(t, c.registry.count(c))
 	})
 	for _, name := range []string{"K-117", "L-101"} {
 		bubble(t, name, func(t *testing.T, f *fake, c *Client) {
@@ -303,7 +303,7 @@ func TestRun(t *testing.T) {
 			require.ErrorIs(t, err, ErrTimeout)
 			require.ErrorIs(t, err, ErrPermissionDenied)
 			assert.ErrorContains(t, err, "sb-1")
-			assert.Equal(t, 1, c.registry.count(nil))
+			assert.Equal(t, 1, c.registry.count(c))
 		})
 	}
 	bubble(t, "K-118", func(t *testing.T, f *fake, c *Client) {
@@ -321,135 +321,7 @@ func TestRun(t *testing.T) {
 		_, err := c.Run(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.Equal(t, 1, f.count("DeleteSandbox"))
-		assert.Zero(t, c.registry.count(nil))
-	})
-}
-
-func TestSession(t *testing.T) {
-	bubble(t, "owns what it makes", func(t *testing.T, f *fake, c *Client) {
-		f.create = func(_ context.Context, n int, req *sandboxv1.CreateSandboxRequest) (*sandboxv1.Sandbox, error) {
-			assert.Equal(t, []string{"job", "mine"}, req.GetSandbox().GetSpec().GetTags())
-			return record("sb-"+req.GetRequestId(), creatingV), nil
-		}
-		f.get = func(_ context.Context, _ int, id string) (*sandboxv1.Sandbox, error) {
-			return record(id, runningV), nil
-		}
-		s, err := c.NewSession(WithTags("job"))
-		require.NoError(t, err)
-		for range 3 {
-			_, err := s.Run(t.Context(), WithTags("mine"))
-			require.NoError(t, err)
-		}
-		assert.Equal(t, 3, s.Len())
-		require.NoError(t, s.Close())
-		assert.Equal(t, 3, f.count("DeleteSandbox"))
-		assert.Zero(t, s.Len())
-		require.NoError(t, s.Close())
-		assert.Equal(t, 3, f.count("DeleteSandbox"))
-		_, err = s.Create(t.Context())
-		require.ErrorIs(t, err, ErrClosed)
-	})
-	bubble(t, "keeps what it could not stop", func(t *testing.T, f *fake, c *Client) {
-		f.create = func(_ context.Context, n int, _ *sandboxv1.CreateSandboxRequest) (*sandboxv1.Sandbox, error) {
-			return record([]string{"sb-a", "sb-b"}[n-1], runningV), nil
-		}
-		answer, refuse := f.delete, true
-		f.delete = func(ctx context.Context, n int, req *sandboxv1.DeleteSandboxRequest) (*sandboxv1.DeleteSandboxResponse, error) {
-			if refuse && req.GetSandboxId() == "sb-b" {
-				return nil, failure(codes.PermissionDenied, "")
-			}
-			return answer(ctx, n, req)
-		}
-		s, err := c.NewSession()
-		require.NoError(t, err)
-		for range 2 {
-			_, err := s.Create(t.Context())
-			require.NoError(t, err)
-		}
-		err = s.Close()
-		require.ErrorIs(t, err, ErrPermissionDenied)
-		assert.ErrorContains(t, err, "sb-b")
-		assert.NotContains(t, err.Error(), "sb-a")
-		assert.Equal(t, 1, s.Len())
-		refuse = false
-		require.NoError(t, s.Close())
-		assert.Equal(t, 3, f.count("DeleteSandbox"))
-		assert.Zero(t, c.registry.count(nil))
-	})
-	bubble(t, "settles a create in flight", func(t *testing.T, f *fake, c *Client) {
-		f.committed(t)
-		s, err := c.NewSession()
-		require.NoError(t, err)
-		create := Go(func() (*Sandbox, error) { return s.Create(t.Context()) })
-		synctest.Wait()
-		require.NoError(t, s.Close())
-		assert.Equal(t, "sb-lost", f.lastDelete(t).GetSandboxId())
-		_, err = create.Wait()
-		require.ErrorIs(t, err, ErrClosed)
-		assert.NotErrorIs(t, err, context.Canceled)
-		assert.Zero(t, c.registry.count(nil))
-	})
-	bubble(t, "closes once", func(t *testing.T, f *fake, c *Client) {
-		f.drains(5*time.Second, ended("sb-1", completed, 0))
-		s, err := c.NewSession()
-		require.NoError(t, err)
-		_, err = s.Create(t.Context())
-		require.NoError(t, err)
-		start := time.Now()
-		var closes []*Future[struct{}]
-		for range 10 {
-			closes = append(closes, Go(func() (struct{}, error) { return struct{}{}, s.Close() }))
-		}
-		_, err = WaitAll(t.Context(), closes...)
-		require.NoError(t, err)
-		assert.Equal(t, 1, f.count("DeleteSandbox"))
-		assert.GreaterOrEqual(t, time.Since(start), 5*time.Second)
-	})
-	bubble(t, "forgets what ended", func(t *testing.T, f *fake, c *Client) {
-		f.get = func(_ context.Context, _ int, id string) (*sandboxv1.Sandbox, error) {
-			return ended(id, completed, 0), nil
-		}
-		s, err := c.NewSession()
-		require.NoError(t, err)
-		sb, err := s.Create(t.Context())
-		require.NoError(t, err)
-		assert.Equal(t, 1, s.Len())
-		_, err = sb.WaitDone(t.Context())
-		require.NoError(t, err)
-		assert.Zero(t, s.Len())
-		assert.Zero(t, c.registry.count(nil))
-		require.NoError(t, s.Close())
-		assert.Zero(t, f.count("DeleteSandbox"))
-	})
-	bubble(t, "refuses bad defaults", func(t *testing.T, f *fake, c *Client) {
-		_, err := c.NewSession(WithImage(""))
-		require.ErrorIs(t, err, ErrInvalidArgument)
-	})
-	bubble(t, "creates beside a close", func(t *testing.T, f *fake, c *Client) {
-		f.create = func(_ context.Context, _ int, req *sandboxv1.CreateSandboxRequest) (*sandboxv1.Sandbox, error) {
-			return record("sb-"+req.GetRequestId(), creatingV), nil
-		}
-		s, err := c.NewSession()
-		require.NoError(t, err)
-		var made sync.Map
-		var creates sync.WaitGroup
-		for range 200 {
-			creates.Go(func() {
-				if sb, err := s.Create(t.Context()); err == nil {
-					made.Store(sb.ID(), true)
-				} else {
-					assert.ErrorIs(t, err, ErrClosed)
-				}
-			})
-		}
-		require.NoError(t, s.Close())
-		creates.Wait()
-		assert.Zero(t, s.Len())
-		assert.Zero(t, c.registry.count(nil))
-		made.Range(func(id, _ any) bool {
-			assert.Contains(t, f.deleted(), id)
-			return true
-		})
+		assert.Zero(t, c.registry.count(c))
 	})
 }
 

@@ -43,6 +43,15 @@ func Run(ctx context.Context, opts ...Option) (*Sandbox, error) {
 	return c.Run(ctx, opts...)
 }
 
+// RunFunc is [Client.RunFunc] on the default client.
+func RunFunc(ctx context.Context, fn func(*Sandbox) error, opts ...Option) error {
+	c, err := DefaultClient()
+	if err != nil {
+		return err
+	}
+	return c.RunFunc(ctx, fn, opts...)
+}
+
 // Create is [Client.Create] on the default client.
 func Create(ctx context.Context, opts ...Option) (*Sandbox, error) {
 	c, err := DefaultClient()

@@ -61,8 +61,13 @@ func testSideBySide(t *testing.T, w world) {
 		{"a cancel ends all of a command", testCancel},
 		{"a context ends all of a command", testContext},
 		{"a hundred at once", testHundredAtOnce},
+		{"a terminal on both sides", testInteractive},
+		{"a terminal without a user", testTerminal},
+		{"a terminal that hangs up", testTerminalHangsUp},
+		{"the uses of os/exec", testCmd},
 		{"the largest file", testLargestFile},
 		{"a mounted file", testMountedFile},
+		{"a volume and its snapshot", testVolume},
 		{"files stay in their sandbox", testIsolation},
 		{"the main process ends", testMainProcessEnds},
 		{"a stop lets the main process end", testGracefulStop},
@@ -286,11 +291,33 @@ func testLargestFile(t *testing.T, w world) {
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(data[:largest], got), "%d bytes came back", len(got))
 
-	assert.ErrorIs(t, sb.WriteFile(ctx, path, data), cwsandbox.ErrFileTooLarge)
-	assert.Equal(t, fmt.Sprint(largest), strings.TrimSpace(output(t, sb, `wc -c <"$1"`, path)), "as it was")
-	output(t, sb, `printf x >>"$1"`, path)
-	_, err = sb.ReadFile(ctx, path)
-	assert.ErrorIs(t, err, cwsandbox.ErrFileTooLarge)
+	require.NoError(t, sb.WriteFile(ctx, path, data), "beyond it the file is streamed")
+	got, err = sb.ReadFile(ctx, path)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(data, got), "%d bytes came back", len(got))
+}
+
+// testVolume: a volume at a path that every level has.
+func testVolume(t *testing.T, w world) {
+	path := filepath.Join(os.TempDir(), "cwsandbox-"+rand.Text())
+	sb := w.run(t, cwsandbox.WithScratch(path, "1Gi"))
+	output(t, sb, `mkdir "$1/a" && echo hello >"$1/a/file" && chmod 640 "$1/a/file" && ln -s a/file "$1/link"`, path)
+	taken, err := sb.Snapshot(limited(t))
+	require.NoError(t, err)
+	assert.EqualValues(t, 6, taken.SizeBytes)
+	output(t, sb, `echo later >"$1/a/file"`, path)
+	result, err := sb.Stop(cwsandbox.WithStopSnapshot()).WaitContext(limited(t))
+	require.NoError(t, err)
+	require.Len(t, result.SnapshotIDs, 1)
+
+	fork := w.run(t, cwsandbox.WithRestored(path, taken.ID))
+	assert.Equal(t, "hello a/file 640", output(t, fork, `echo $(cat "$1/link") $(readlink "$1/link") $(ls -l "$1/a/file" | cut -c2-10 | sed s/rw-r-----/640/)`, path))
+	_, err = fork.Stop(cwsandbox.WithGrace(0)).WaitContext(limited(t)) // at the plain level two cannot have one path
+	require.NoError(t, err)
+	last := w.run(t, cwsandbox.WithRestored(path, result.SnapshotIDs[0]))
+	data, err := last.ReadFile(limited(t), path+"/a/file")
+	require.NoError(t, err)
+	assert.Equal(t, "later\n", string(data))
 }
 
 func testMountedFile(t *testing.T, w world) {
@@ -349,10 +376,10 @@ func end(t *testing.T, sb *cwsandbox.Sandbox) cwsandbox.Info {
 }
 
 // trapping makes a sandbox whose main process has set a trap for SIGTERM.
-func (w world) trapping(t *testing.T, action string) *cwsandbox.Sandbox {
+func (w world) trapping(t *testing.T, action string, opts ...cwsandbox.Option) *cwsandbox.Sandbox {
 	t.Helper()
 	const script = `trap "$0" TERM; touch "${TMPDIR:-/tmp}/trapped"; while :; do sleep 0.01; done`
-	sb := w.run(t, cwsandbox.WithCommand("sh", "-c", script, action))
+	sb := w.run(t, append(opts, cwsandbox.WithCommand("sh", "-c", script, action))...)
 	output(t, sb, `until [ -e "${TMPDIR:-/tmp}/trapped" ]; do sleep 0.01; done`)
 	return sb
 }

@@ -1,6 +1,7 @@
 package cwsandbox
 
 import (
+	"os"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -10,10 +11,16 @@ import (
 
 // environment is what the environment says, read once for each client.
 type environment struct {
-	apiKey      string
-	baseURL     string
-	maxLifetime *time.Duration
+	apiKey         string
+	baseURL        string
+	maxLifetime    *time.Duration
+	cleanupTimeout time.Duration // zero: not set
+	ignoreSignals  bool
 }
+
+// processEnvironment is what the environment said when the process first needed it, for what is not a client's matter.
+// Faults are reported where clients are made.
+var processEnvironment = sync.OnceValue(func() environment { return readEnvironment(os.Getenv, &faults{}) })
 
 // readEnvironment reads the variables. One that is set but cannot be read is a fault, never ignored.
 func readEnvironment(getenv func(string) string, f *faults) environment {
@@ -26,6 +33,22 @@ func readEnvironment(getenv func(string) string, f *faults) environment {
 			f.add(lifetime, "must be a duration such as 90m, whole seconds such as 5400, or 0 for the platform's own, is %q", text)
 		}
 		e.maxLifetime = &d
+	}
+	const cleanup = "CWSANDBOX_CLEANUP_TIMEOUT"
+	if text := get(cleanup); text != "" {
+		d, ok := parseSeconds(text)
+		if !ok || d <= 0 {
+			f.add(cleanup, "must be a duration above zero such as 7s, or whole seconds such as 7, is %q", text)
+		}
+		e.cleanupTimeout = d
+	}
+	const signals = "CWSANDBOX_DISABLE_SIGNAL_HANDLING"
+	if text := get(signals); text != "" {
+		off, err := strconv.ParseBool(text)
+		if err != nil {
+			f.add(signals, "must be 1 or 0, is %q", text)
+		}
+		e.ignoreSignals = off
 	}
 	return e
 }

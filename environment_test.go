@@ -15,7 +15,7 @@ func lifetimeOf(t *testing.T, env variables, opts ...Option) int32 {
 	require.NoError(t, err)
 	create, err := newCreateConfig("create", client.environment, nil, opts)
 	require.NoError(t, err)
-	return create.request("id").GetSandbox().GetSpec().GetMaxLifetimeSeconds()
+	return create.spec().GetMaxLifetimeSeconds()
 }
 
 func TestEnvironment(t *testing.T) {
@@ -39,6 +39,18 @@ func TestEnvironment(t *testing.T) {
 			assert.ErrorContains(t, err, text)
 			assert.ErrorContains(t, err, "90m")
 		}
+	})
+	t.Run("K-024", func(t *testing.T) { // that the hook obeys is L-136
+		const signals = "CWSANDBOX_DISABLE_SIGNAL_HANDLING"
+		for text, off := range map[string]bool{"1": true, "true": true, "TRUE": true, "t": true, "0": false, "false": false, "": false} {
+			var f faults
+			assert.Equal(t, off, readEnvironment(variables{signals: text}.get, &f).ignoreSignals, text)
+			assert.Empty(t, f.list, text)
+		}
+		var f faults
+		readEnvironment(variables{signals: "perhaps"}.get, &f)
+		require.Len(t, f.list, 1)
+		assert.Equal(t, signals, f.list[0].Field)
 	})
 	t.Run("K-025", func(t *testing.T) {
 		env := variables{"CWSANDBOX_API_KEY": "old", "CWSANDBOX_BASE_URL": "https://old", lifetime: "1m"}

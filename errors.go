@@ -63,10 +63,14 @@ var (
 	ErrFileTooLarge = implying("file too large", ErrFile)
 	// ErrSnapshotFailed: an archive, or a restore from one, ended in failure.
 	ErrSnapshotFailed = errors.New("snapshot failed")
+	// ErrSnapshotConflict: this stop can no longer take the snapshot. Also ErrConflict.
+	ErrSnapshotConflict = implying("snapshot no longer possible", ErrConflict)
 	// ErrStream: a stream ended by an error in it, or without its last frame.
 	ErrStream = errors.New("stream failed")
 	// ErrBackpressure: the reader was too slow, and output was lost. Also ErrStream.
 	ErrBackpressure = implying("reader too slow", ErrStream)
+	// ErrLeaseLost: the heartbeats of a sandbox with a lease did not arrive in time, so that it has ended, or is about to.
+	ErrLeaseLost = errors.New("lease lost")
 	// ErrTruncated: output, or the content of a file, was lost or cut.
 	ErrTruncated = errors.New("truncated")
 )

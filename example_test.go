@@ -289,7 +289,7 @@ func ExampleSandbox_WriteFile() {
 	// Output: hello
 }
 
-// The two programs below are those of the README, word for word.
+// The functions below are those of the README, word for word.
 
 func run(ctx context.Context) error {
 	sb, err := cwsandbox.Run(ctx, cwsandbox.WithImage("python:3.11"))
@@ -323,6 +323,11 @@ func handle(ctx context.Context, client *cwsandbox.Client, program []byte, w io.
 	return errors.Join(err, res.Err()) // a non-zero exit is a result; Err makes it an error
 }
 
+func sweep(ctx context.Context, client *cwsandbox.Client) error {
+	_, err := cwsandbox.StopAll(ctx, client.Orphans(ctx, cwsandbox.WithOlderThan(10*time.Minute)))
+	return err
+}
+
 func Example_script() {
 	if err := run(context.Background()); err != nil {
 		fmt.Println(err)
@@ -345,13 +350,26 @@ func TestReadmeService(t *testing.T) {
 	assert.Equal(t, "SyntaxError: invalid syntax\n", out.String())
 }
 
+func TestReadmeSweep(t *testing.T) {
+	client, err := cwsandbox.DefaultClient()
+	require.NoError(t, err)
+	sb, err := client.Create(t.Context())
+	require.NoError(t, err)
+	defer sb.Stop().Wait()
+
+	require.NoError(t, sweep(t.Context(), client))
+	info, err := sb.Refresh(t.Context())
+	require.NoError(t, err)
+	assert.False(t, info.State.Terminal(), "its owner lives: %v", info.State)
+}
+
 func TestReadmeShowsWhatIsTested(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	source, err := os.ReadFile("example_test.go")
 	require.NoError(t, err)
-	for _, name := range []string{"run", "handle"} {
-		_, program, found := strings.Cut(string(readme), "```go\nfunc "+name+"(")
+	for _, name := range []string{"run", "handle", "sweep"} {
+		_, program, found := strings.Cut(string(readme), "\nfunc "+name+"(")
 		require.True(t, found, name)
 		program, _, _ = strings.Cut(program, "```")
 		assert.Contains(t, string(source), "func "+name+"("+program)

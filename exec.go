@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/cwsandbox/cwsandbox-go/internal/transport"
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
 
@@ -40,7 +41,7 @@ func (sb *Sandbox) Exec(ctx context.Context, argv []string, opts ...ExecOption) 
 	if err := cfg.faults.err(c); err != nil {
 		return nil, err
 	}
-	return sb.s.exec(ctx, c, cfg, &sb.s.stats)
+	return sb.s.exec(ctx, c, cfg, sb.s.tally())
 }
 
 // StartProcess starts a command in the sandbox and returns without waiting for it. In a sandbox that is still starting
@@ -54,7 +55,7 @@ func (sb *Sandbox) StartProcess(ctx context.Context, argv []string, opts ...Exec
 	if err != nil {
 		return nil, cfg.faults.err(c)
 	}
-	p, receive, err := sb.s.open(ctx, c, cfg, &sb.s.stats)
+	p, receive, err := sb.s.open(ctx, c, cfg, sb.s.tally())
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +81,8 @@ func (sb *Sandbox) Output(ctx context.Context, argv ...string) ([]byte, error) {
 }
 
 // exec runs a command to its end on the caller's goroutine.
-func (s *shared) exec(ctx context.Context, c call, cfg *execConfig, st *stats) (*Result, error) {
-	p, receive, err := s.open(ctx, c, cfg, st)
+func (s *shared) exec(ctx context.Context, c call, cfg *execConfig, t tally) (*Result, error) {
+	p, receive, err := s.open(ctx, c, cfg, t)
 	if err != nil {
 		return nil, err
 	}
@@ -91,13 +92,15 @@ func (s *shared) exec(ctx context.Context, c call, cfg *execConfig, st *stats) (
 
 // open sends the command as soon as the sandbox is ready for it. The function that it returns receives what comes back
 // and must be called; it returns when the process is done and the stream is released.
-func (s *shared) open(ctx context.Context, c call, cfg *execConfig, st *stats) (p *Process, receive func(), err error) {
+func (s *shared) open(ctx context.Context, c call, cfg *execConfig, t tally) (p *Process, receive func(), err error) {
 	if err := s.ready(ctx, c.op); err != nil {
 		return nil, nil, err
 	}
-	p = newProcess(c, cfg, st)
+	p = newProcess(c, cfg, t)
+	p.signals = s.client.registry.signals
 	life, release := p.live(ctx, s, cfg.timeout)
-	stream, err := s.client.sandboxes.StreamExec(life)
+	release = p.cutWith(life, release)
+	stream, err := s.data.StreamExec(life, transport.Via(&p.direct))
 	if err == nil {
 		err = p.send(stream, s.id, cfg)
 	}
@@ -130,21 +133,39 @@ func (p *Process) live(ctx context.Context, s *shared, timeout time.Duration) (_
 	}
 }
 
+// cutWith keeps the pipes of the process from holding back its receiver when life ends.
+func (p *Process) cutWith(life context.Context, release func()) func() {
+	if len(p.pipes) == 0 {
+		return release
+	}
+	unbind := context.AfterFunc(life, func() {
+		for _, pipe := range p.pipes {
+			pipe.stop(errCut)
+		}
+	})
+	return func() {
+		unbind()
+		release()
+	}
+}
+
 // send opens the conversation. Without input the client's side ends right there: a close frame at this point can kill
 // the command.
 func (p *Process) send(stream execStream, id string, cfg *execConfig) error {
-	err := stream.Send(&sandboxv1.ExecStreamRequest{
-		Message: &sandboxv1.ExecStreamRequest_Init{Init: &sandboxv1.ExecStreamInit{
-			SandboxId: id,
-			Command:   cfg.command(),
-			Env:       cfg.env,
-			Container: cfg.container,
-		}},
-	})
-	switch {
-	case err == io.EOF: // refused already: the receiver learns why
-		return nil
-	case err != nil || cfg.stdin != nil || cfg.stdinPipe:
+	init := &sandboxv1.ExecStreamInit{
+		SandboxId: id,
+		Command:   cfg.command(),
+		Env:       cfg.env,
+		Container: cfg.container,
+	}
+	if cfg.terminal != nil {
+		init.Tty, init.TtyWidth, init.TtyHeight = true, cfg.terminal.cols, cfg.terminal.rows
+	}
+	err := stream.Send(&sandboxv1.ExecStreamRequest{Message: &sandboxv1.ExecStreamRequest_Init{Init: init}})
+	if err == io.EOF { // refused already: the receiver learns why, and the stream may be opened once more
+		err = nil
+	}
+	if err != nil || cfg.stdin != nil || cfg.stdinPipe {
 		return err
 	}
 	return stream.CloseSend()
@@ -162,6 +183,7 @@ func (p *Process) attach(stream execStream, cfg *execConfig) {
 	p.stdin = newStdin(p.call, stream, p.done, wait, func() {
 		p.cancel(p.call.refuse(fmt.Sprintf("the service was not ready for standard input within %v", wait), ErrTimeout))
 	})
+	p.stdin.resizable = cfg.terminal != nil
 	if cfg.stdinPipe {
 		p.pipe = &stdinPipe{p: p, closed: make(chan struct{})}
 		return

@@ -2,6 +2,7 @@ package cwsandbox
 
 import (
 	"context"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -271,4 +272,27 @@ func TestExecWaitsForRunning(t *testing.T) {
 func exitFrame(stream sandboxv1.SandboxService_StreamExecServer, code int32) error {
 	d := dialog{stream: stream}
 	return d.exit(code)
+}
+
+// refusedStream was refused before anything could be sent on it.
+type refusedStream struct {
+	execStream
+	halfClosed bool
+}
+
+func (s *refusedStream) Send(*sandboxv1.ExecStreamRequest) error { return io.EOF }
+
+func (s *refusedStream) CloseSend() error {
+	s.halfClosed = true
+	return nil
+}
+
+// The layer below opens such a stream once more, and does then what was asked of the first one.
+func TestInputEndsOnAStreamThatWasRefused(t *testing.T) {
+	stream := new(refusedStream)
+	require.NoError(t, new(Process).send(stream, "sb-1", &execConfig{argv: argv}))
+	assert.True(t, stream.halfClosed, "a command without input does not wait for one")
+	stream = new(refusedStream)
+	require.NoError(t, new(Process).send(stream, "sb-1", &execConfig{argv: argv, stdinPipe: true}))
+	assert.False(t, stream.halfClosed)
 }

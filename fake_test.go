@@ -28,13 +28,27 @@ import (
 // fake is a service whose every answer is written by the test: the state machine is the test's. It records what it saw.
 type fake struct {
 	sandboxv1.UnimplementedSandboxServiceServer
+	sandboxv1.UnimplementedDiscoveryServiceServer
+	sandboxv1.UnimplementedVolumeServiceServer
+	sandboxv1.UnimplementedSettingsServiceServer
+	sandboxv1.UnimplementedSandboxTemplateServiceServer
 
 	// The answers; n counts the calls of that method from 1.
 	create func(ctx context.Context, n int, req *sandboxv1.CreateSandboxRequest) (*sandboxv1.Sandbox, error)
 	get    func(ctx context.Context, n int, id string) (*sandboxv1.Sandbox, error)
 	delete func(ctx context.Context, n int, req *sandboxv1.DeleteSandboxRequest) (*sandboxv1.DeleteSandboxResponse, error)
 	list   func(ctx context.Context, n int, req *sandboxv1.ListSandboxesRequest) (*sandboxv1.ListSandboxesResponse, error)
+	purge  func(ctx context.Context, n int, req *sandboxv1.PurgeSandboxesRequest) (*sandboxv1.PurgeSandboxesResponse, error)
 	exec   func(stream sandboxv1.SandboxService_StreamExecServer) error
+	write  func(ctx context.Context, n int, req *sandboxv1.WriteFileRequest) error
+
+	snapshot func(ctx context.Context, n int, id string) (*sandboxv1.FileSystemSnapshot, error)
+
+	runners func(ctx context.Context, n int, req *sandboxv1.ListAvailableRunnersRequest) (*sandboxv1.ListAvailableRunnersResponse, error)
+	runner  func(ctx context.Context, n int, req *sandboxv1.GetAvailableRunnerRequest) (*sandboxv1.AvailableRunner, error)
+
+	// admin answers every method of the administrative services.
+	admin func(ctx context.Context, n int, method string, req proto.Message) (proto.Message, error)
 
 	mu     sync.Mutex
 	calls  []seen
@@ -63,14 +77,24 @@ func fakeClient(t *testing.T, opts ...ClientOption) (*fake, *Client) {
 	f.delete = func(_ context.Context, _ int, req *sandboxv1.DeleteSandboxRequest) (*sandboxv1.DeleteSandboxResponse, error) {
 		return &sandboxv1.DeleteSandboxResponse{Sandbox: ended(req.GetSandboxId(), sandboxv1.State_STATE_COMPLETED, 0)}, nil
 	}
-	server := grpc.NewServer()
+	server := grpc.NewServer(grpc.UnaryInterceptor(f.administer))
 	sandboxv1.RegisterSandboxServiceServer(server, f)
+	sandboxv1.RegisterDiscoveryServiceServer(server, f)
+	sandboxv1.RegisterVolumeServiceServer(server, f)
+	sandboxv1.RegisterSettingsServiceServer(server, f)
+	sandboxv1.RegisterSandboxTemplateServiceServer(server, f)
+	logger := slog.New(slog.NewTextHandler(lockedWriter{&f.mu, &f.logs}, nil))
+	return f, clientOf(t, server, append([]ClientOption{WithLogger(logger)}, opts...)...)
+}
+
+// clientOf returns a client of a server that it serves in memory. Both end with the test.
+func clientOf(t *testing.T, server *grpc.Server, opts ...ClientOption) *Client {
+	t.Helper()
 	listener := bufconn.Listen(1 << 20)
 	var serving sync.WaitGroup
 	serving.Go(func() { server.Serve(listener) })
-	logger := slog.New(slog.NewTextHandler(lockedWriter{&f.mu, &f.logs}, nil))
 	c, err := NewClient(append([]ClientOption{
-		WithBaseURL("http://127.0.0.1:1"), WithAPIKey("test-key"), WithLogger(logger),
+		WithBaseURL("http://127.0.0.1:1"), WithAPIKey("test-key"),
 		WithDialOptions(
 			grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
@@ -84,7 +108,7 @@ func fakeClient(t *testing.T, opts ...ClientOption) (*fake, *Client) {
 		server.Stop()
 		serving.Wait()
 	})
-	return f, c
+	return c
 }
 
 // bubble runs a test in fake time with a fake service. Goroutines that the test leaves behind fail it.
@@ -180,8 +204,16 @@ func (f *fake) DeleteSandbox(ctx context.Context, req *sandboxv1.DeleteSandboxRe
 	return f.delete(ctx, f.note(ctx, "DeleteSandbox", req), req)
 }
 
+func (f *fake) GetFileSystemSnapshot(ctx context.Context, req *sandboxv1.GetFileSystemSnapshotRequest) (*sandboxv1.FileSystemSnapshot, error) {
+	return f.snapshot(ctx, f.note(ctx, "GetFileSystemSnapshot", req), req.GetFileSystemSnapshotId())
+}
+
 func (f *fake) ListSandboxes(ctx context.Context, req *sandboxv1.ListSandboxesRequest) (*sandboxv1.ListSandboxesResponse, error) {
 	return f.list(ctx, f.note(ctx, "ListSandboxes", req), req)
+}
+
+func (f *fake) PurgeSandboxes(ctx context.Context, req *sandboxv1.PurgeSandboxesRequest) (*sandboxv1.PurgeSandboxesResponse, error) {
+	return f.purge(ctx, f.note(ctx, "PurgeSandboxes", req), req)
 }
 
 func (f *fake) StreamExec(stream sandboxv1.SandboxService_StreamExecServer) error {
@@ -233,6 +265,16 @@ func failure(code codes.Code, reason string, details ...proto.Message) error {
 // retryAfter is the service's wish for the next attempt.
 func retryAfter(d time.Duration) proto.Message {
 	return &errdetails.RetryInfo{RetryDelay: durationpb.New(d)}
+}
+
+// administer has the calls of administrative services answered.
+func (f *fake) administer(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	service, method, _ := strings.Cut(strings.TrimPrefix(info.FullMethod, "/coreweave.sandbox.v1."), "/")
+	switch service {
+	case "VolumeService", "SettingsService", "SandboxTemplateService":
+		return f.admin(ctx, f.note(ctx, method, req.(proto.Message)), method, req.(proto.Message))
+	}
+	return next(ctx, req)
 }
 
 // running returns a handle that is known to run.

@@ -1,13 +1,14 @@
 package cwsandbox
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"path"
 	"strconv"
-	"strings"
 	"sync/atomic"
+	"unicode/utf8"
 
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
@@ -18,39 +19,70 @@ const (
 
 	// largestFileLimit leaves room for the rest of a message of 100 MiB.
 	largestFileLimit = 99 << 20
+
+	// largestWholeFile is what is streamed for those who want a file in one piece of memory.
+	largestWholeFile = 256 << 20
 )
 
 // ReadFile returns the content of a file in the sandbox. In a sandbox that is still starting it waits until files can be
 // read. Use an absolute path; links are followed.
 //
 // A missing file is [ErrFileNotFound], which matches fs.ErrNotExist too; one that the container's user may not read is
-// [ErrFilePermission], which matches fs.ErrPermission; a directory is [ErrIsDirectory]. A file that is larger than the
-// service hands out in one piece, usually 32 MiB, is [ErrFileTooLarge]. All of them match [ErrFile]. [ErrNotFound]
-// means that the sandbox is missing.
+// [ErrFilePermission], which matches fs.ErrPermission; a directory is [ErrIsDirectory]. All of them match [ErrFile].
+// [ErrNotFound] means that the sandbox is missing.
 //
-// Reading changes nothing, so a failure that may pass is repeated within the client's retry budget. Without a deadline
-// on ctx the client's request timeout applies.
+// A file that is larger than the service hands out in one piece, usually 32 MiB, is streamed as by [Sandbox.Download]. One
+// of more than 256 MiB is [ErrFileTooLarge]: that is what Download is for.
+//
+// Reading changes nothing, so a failure that may pass is repeated within the client's retry budget, but for a stream.
+// Without a deadline on ctx the client's request timeout applies.
 func (sb *Sandbox) ReadFile(ctx context.Context, path string, opts ...FileOption) ([]byte, error) {
 	c := call{op: "read file", sandbox: sb.s.id, path: path}
-	cfg, _ := newFileConfig(path, opts) // reported below, with what is wrong here
-	if cfg.parents {
-		cfg.faults.add("parents", "are for files that are written")
-	}
-	if err := cfg.faults.err(c); err != nil {
+	cfg, err := newFileConfig(c, opts, useProgress)
+	if err != nil {
 		return nil, err
+	}
+	if !utf8.ValidString(path) { // what a message cannot name, a command can
+		return sb.s.readStreamed(ctx, c, cfg, 0)
 	}
 	if err := sb.s.ready(ctx, c.op); err != nil {
 		return nil, err
 	}
-	reply, err := sb.s.client.sandboxes.ReadFile(ctx, &sandboxv1.ReadFileRequest{
+	reply, err := sb.s.data.ReadFile(ctx, &sandboxv1.ReadFileRequest{
 		SandboxId: sb.s.id,
 		Path:      path,
 		Container: cfg.container,
 	})
 	if err != nil {
-		return nil, sb.s.files.learn(c.wrap(err))
+		err = sb.s.files.learn(c.wrap(err))
+		if !errors.Is(err, ErrFileTooLarge) {
+			return nil, err
+		}
+		size := sizeOf(err)
+		sb.s.hintAtStreams(c, size)
+		return sb.s.readStreamed(ctx, c, cfg, size)
 	}
+	cfg.report(int64(len(reply.GetContent())))
 	return reply.GetContent(), nil
+}
+
+// readStreamed reads a file by a command. The size is what is known of it; zero: nothing.
+func (s *shared) readStreamed(ctx context.Context, c call, file *fileConfig, size int64) ([]byte, error) {
+	if size > largestWholeFile {
+		return nil, c.tooLarge(size)
+	}
+	file.timeout = s.patience(ctx)
+	cfg := download.command(file, file.shellPath())
+	whole := wholeFile{call: c}
+	whole.Grow(int(size))
+	n, err := s.download(ctx, c, file, cfg, &whole)
+	if err != nil {
+		return nil, err
+	}
+	if n < size {
+		return nil, c.truncated(n, size)
+	}
+	return whole.Bytes(), nil
 }
 
 // WriteFile creates a file in the sandbox, or replaces the content of one. In a sandbox that is still starting it waits
@@ -59,67 +91,101 @@ func (sb *Sandbox) ReadFile(ctx context.Context, path string, opts ...FileOption
 //
 // The slice is sent as it is, without a copy: it must not be changed before WriteFile returns.
 //
-// Content that is larger than the service takes in one piece, usually 32 MiB, is [ErrFileTooLarge]; the other errors are
-// those of [Sandbox.ReadFile]. A write is never repeated: after an error that matches [ErrUnavailable] or [ErrTimeout] the
-// file may have its old content, its new, or a part of it. Without a deadline on ctx the client's request timeout
-// applies.
+// Content that is larger than the service takes in one piece, usually 32 MiB, is streamed as by [Sandbox.Upload], and so
+// is any with [WithPerm]. More than 256 MiB are [ErrFileTooLarge]: that is what Upload is for. The other errors are those
+// of [Sandbox.ReadFile]. A write is never repeated: after an error that matches [ErrUnavailable] or [ErrTimeout] the file
+// may have its old content, its new, or, when it was written in one piece, a part of it. Without a deadline on ctx the
+// client's request timeout applies.
 func (sb *Sandbox) WriteFile(ctx context.Context, path string, data []byte, opts ...FileOption) error {
 	c := call{op: "write file", sandbox: sb.s.id, path: path}
-	cfg, err := newFileConfig(path, opts)
+	cfg, err := newFileConfig(c, opts, useParents|usePerm|useInPlace|useProgress)
 	if err != nil {
-		return cfg.faults.err(c)
+		return err
 	}
-	if limit := sb.s.files.limit(); len(data) > limit {
-		text := fmt.Sprintf("the content has %d bytes, and %d can be written in one piece", len(data), limit)
-		return c.refuse(text, ErrFileTooLarge)
+	if len(data) > largestWholeFile {
+		return c.tooLarge(int64(len(data)))
 	}
-	if cfg.parents {
-		if err := sb.s.makeParents(ctx, c, cfg); err != nil {
+	if len(data) > sb.s.files.limit() {
+		sb.s.hintAtStreams(c, int64(len(data)))
+		return sb.s.writeStreamed(ctx, c, cfg, data)
+	}
+	if cfg.given.has(usePerm) || !utf8.ValidString(path) {
+		return sb.s.writeStreamed(ctx, c, cfg, data)
+	}
+	err = sb.s.writeWhole(ctx, c, cfg, data)
+	if !errors.Is(err, ErrFileTooLarge) {
+		return err
+	}
+	sb.s.hintAtStreams(c, int64(len(data)))
+	return sb.s.writeStreamed(ctx, c, cfg, data)
+}
+
+func (s *shared) writeWhole(ctx context.Context, c call, file *fileConfig, data []byte) error {
+	if file.parents {
+		if err := s.makeParents(ctx, c, file); err != nil {
 			return err
 		}
 	}
-	if err := sb.s.ready(ctx, c.op); err != nil {
+	if err := s.ready(ctx, c.op); err != nil {
 		return err
 	}
-	_, err = sb.s.client.sandboxes.WriteFile(ctx, &sandboxv1.WriteFileRequest{
-		SandboxId: sb.s.id,
-		Path:      path,
+	_, err := s.data.WriteFile(ctx, &sandboxv1.WriteFileRequest{
+		SandboxId: s.id,
+		Path:      c.path,
 		Content:   data,
-		Container: cfg.container,
+		Container: file.container,
 	})
 	if err != nil {
-		return sb.s.files.learn(c.wrap(err))
+		return s.files.learn(c.wrap(err))
 	}
+	file.report(int64(len(data)))
 	return nil
+}
+
+func (s *shared) writeStreamed(ctx context.Context, c call, file *fileConfig, data []byte) error {
+	file.timeout = s.patience(ctx)
+	_, err := s.upload(ctx, c, file, bytes.NewReader(data))
+	return err
 }
 
 // makeParents makes the directory of a file, by a command, because the service has no call for it.
 func (s *shared) makeParents(ctx context.Context, c call, file *fileConfig) error {
-	dir := path.Dir(c.path)
+	dir := path.Dir(file.shellPath())
 	if dir == "/" || dir == "." {
 		return nil
 	}
-	cfg, err := newExecConfig([]string{"mkdir", "-p", "--", dir}, nil)
+	_, err := s.runScript(ctx, c, makeAll, file, dir, "")
+	return err
+}
+
+// hintAtStreams tells the log of a file that was not taken in one piece; the first one loudly enough to be noticed.
+func (s *shared) hintAtStreams(c call, size int64) {
+	level := slog.LevelDebug
+	if s.files.hinted.CompareAndSwap(false, true) {
+		level = slog.LevelInfo
+	}
+	s.client.config.logger.Log(context.Background(), level, "a file is too large for one piece and is streamed; Upload and Download need less memory",
+		"sandbox", s.id, "operation", c.op, "bytes", size)
+}
+
+// sizeOf is the size of the file in the service's refusal; zero when it does not say.
+func sizeOf(err error) int64 {
+	var refusal *Error
+	if !errors.As(err, &refusal) {
+		return 0
+	}
+	n, err := strconv.ParseInt(refusal.Metadata["size_bytes"], 10, 64)
 	if err != nil {
-		return c.wrap(err)
+		return 0
 	}
-	cfg.container = file.container
-	if _, ok := ctx.Deadline(); !ok {
-		cfg.timeout = s.client.config.requestTimeout
-	}
-	res, err := s.exec(ctx, c, cfg, new(stats))
-	if err != nil {
-		return err
-	}
-	if err := res.Err(); err != nil {
-		text, _, _ := strings.Cut(string(res.Stderr), "\n")
-		return c.refuse(fmt.Sprintf("mkdir -p exited with %d: %s", res.ExitCode, text), ErrFile, err)
-	}
-	return nil
+	return max(n, 0)
 }
 
 // fileLimit is what is known of the size that one file call can carry. The zero value is ready to use.
-type fileLimit struct{ observed atomic.Int64 }
+type fileLimit struct {
+	observed atomic.Int64
+	hinted   atomic.Bool // that there are streams
+}
 
 func (l *fileLimit) limit() int {
 	if observed := l.observed.Load(); observed > 0 {

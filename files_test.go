@@ -1,7 +1,10 @@
 package cwsandbox
 
 import (
+	"bytes"
 	"io/fs"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -14,12 +17,12 @@ import (
 )
 
 // tooLarge is the service's refusal of a file above limit.
-func tooLarge(t *testing.T, limit string) error {
+func tooLarge(t *testing.T, limit, size string) error {
 	t.Helper()
 	st, err := status.New(codes.FailedPrecondition, "file is above max-file-operation-bytes").WithDetails(&errdetails.ErrorInfo{
 		Reason:   "CWSANDBOX_FILE_TOO_LARGE",
 		Domain:   "cwsandbox.com",
-		Metadata: map[string]string{"max_size_bytes": limit, "size_bytes": "123456789", "filepath": "/f"},
+		Metadata: map[string]string{"max_size_bytes": limit, "size_bytes": size, "filepath": "/f"},
 	})
 	require.NoError(t, err)
 	return st.Err()
@@ -90,13 +93,65 @@ func TestReadFile(t *testing.T) {
 		assert.NoError(t, err)
 	})
 
-	story(t, "more than one message can carry", func(t *testing.T, s *script, sb *Sandbox) {
+	story(t, "what one message cannot carry is streamed", func(t *testing.T, s *script, sb *Sandbox) {
 		s.read = func(*sandboxv1.ReadFileRequest) (*sandboxv1.ReadFileResponse, error) {
 			return nil, status.Error(codes.ResourceExhausted, "grpc: received message larger than max (1 vs. 0)")
 		}
-		_, err := sb.ReadFile(t.Context(), "/f")
-		all(t, err, ErrFileTooLarge, ErrFile)
+		s.exec = (&disk{content: []byte("hello")}).exec
+		data, err := sb.ReadFile(t.Context(), "/f")
+		require.NoError(t, err)
+		assert.Equal(t, "hello", string(data))
 		assert.EqualValues(t, 1, s.reads.Load())
+	})
+
+	story(t, "what the service finds too large is streamed", func(t *testing.T, s *script, sb *Sandbox) {
+		var log strings.Builder
+		sb.s.client.config.logger = slog.New(slog.NewTextHandler(&log, nil))
+		s.read = func(*sandboxv1.ReadFileRequest) (*sandboxv1.ReadFileResponse, error) {
+			return nil, tooLarge(t, "1000", "5")
+		}
+		s.exec = (&disk{content: []byte("hello")}).exec
+		for range 2 {
+			data, err := sb.ReadFile(t.Context(), "/f")
+			require.NoError(t, err)
+			assert.Equal(t, "hello", string(data))
+		}
+		assert.Equal(t, 1, strings.Count(log.String(), "level=INFO"), "the hint is given once: %s", log.String())
+	})
+
+	story(t, "less than the service has announced", func(t *testing.T, s *script, sb *Sandbox) {
+		s.read = func(*sandboxv1.ReadFileRequest) (*sandboxv1.ReadFileResponse, error) {
+			return nil, tooLarge(t, "1000", "6")
+		}
+		s.exec = (&disk{content: []byte("hello")}).exec
+		data, err := sb.ReadFile(t.Context(), "/f")
+		all(t, err, ErrTruncated, ErrFile)
+		assert.Nil(t, data)
+	})
+
+	story(t, "more than fits into memory", func(t *testing.T, s *script, sb *Sandbox) {
+		s.read = func(*sandboxv1.ReadFileRequest) (*sandboxv1.ReadFileResponse, error) {
+			return nil, tooLarge(t, "1000", "268435457")
+		}
+		_, err := sb.ReadFile(t.Context(), "/f")
+		all(t, err, ErrFileTooLarge)
+		assert.Zero(t, s.execs.Load())
+		var e *Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, map[string]string{"filepath": "/f", "operation": "read_file", "size_bytes": "268435457",
+			"max_size_bytes": "268435456"}, e.Metadata)
+	})
+
+	story(t, "a path that a message cannot name", func(t *testing.T, s *script, sb *Sandbox) {
+		d := &disk{content: []byte("hello")}
+		s.exec = d.exec
+		data, err := sb.ReadFile(t.Context(), "/\xff")
+		require.NoError(t, err)
+		assert.Equal(t, "hello", string(data))
+		assert.Equal(t, "/\xff", d.words()[0])
+		require.NoError(t, sb.WriteFile(t.Context(), "/\xff", []byte("bye")))
+		assert.Equal(t, "bye", string(d.content))
+		assert.Zero(t, s.reads.Load()+s.writes.Load())
 	})
 }
 
@@ -124,34 +179,46 @@ func TestWriteFile(t *testing.T) {
 		assert.EqualValues(t, 1, s.writes.Load())
 	})
 
-	story(t, "what is too large is not sent", func(t *testing.T, s *script, sb *Sandbox) {
+	story(t, "what is too large is streamed", func(t *testing.T, s *script, sb *Sandbox) {
 		s.write = func(*sandboxv1.WriteFileRequest) (*sandboxv1.WriteFileResponse, error) {
 			return &sandboxv1.WriteFileResponse{}, nil
 		}
-		err := sb.WriteFile(t.Context(), "/f", make([]byte, usualFileLimit+1))
-		all(t, err, ErrFileTooLarge, ErrFile)
-		assert.ErrorContains(t, err, "33554433 bytes")
-		assert.ErrorContains(t, err, "33554432 can be")
+		d := &disk{}
+		s.exec = d.exec
+		data := bytes.Repeat([]byte("0123456789abcdef"), usualFileLimit/16+1)[:usualFileLimit+1]
+		require.NoError(t, sb.WriteFile(t.Context(), "/f", data))
+		assert.True(t, bytes.Equal(data, d.content), "%d bytes have arrived", len(d.content))
 		assert.Zero(t, s.writes.Load())
-		require.NoError(t, sb.WriteFile(t.Context(), "/f", make([]byte, usualFileLimit)))
+		require.NoError(t, sb.WriteFile(t.Context(), "/f", data[:usualFileLimit]))
+		assert.EqualValues(t, 1, s.writes.Load())
+		assert.EqualValues(t, 1, s.execs.Load())
+	})
+
+	story(t, "too much for one piece of memory", func(t *testing.T, s *script, sb *Sandbox) {
+		err := sb.WriteFile(t.Context(), "/f", make([]byte, largestWholeFile+1))
+		all(t, err, ErrFileTooLarge, ErrFile)
+		assert.Zero(t, s.writes.Load()+s.execs.Load())
 	})
 
 	story(t, "the service's limit is learned", func(t *testing.T, s *script, sb *Sandbox) {
 		s.write = func(*sandboxv1.WriteFileRequest) (*sandboxv1.WriteFileResponse, error) {
-			return nil, tooLarge(t, "1000")
+			return nil, tooLarge(t, "1000", "2000")
 		}
-		err := sb.WriteFile(t.Context(), "/f", make([]byte, 2000))
-		all(t, err, ErrFileTooLarge)
-		err = sb.WriteFile(t.Context(), "/f", make([]byte, 1001))
-		all(t, err, ErrFileTooLarge)
-		assert.EqualValues(t, 1, s.writes.Load(), "the second is refused here")
+		d := &disk{}
+		s.exec = d.exec
+		require.NoError(t, sb.WriteFile(t.Context(), "/f", make([]byte, 2000)))
+		assert.Len(t, d.content, 2000)
+		require.NoError(t, sb.WriteFile(t.Context(), "/f", make([]byte, 1001)))
+		assert.Len(t, d.content, 1001)
+		assert.EqualValues(t, 1, s.writes.Load(), "the second is streamed at once")
+	})
 
-		s.read = func(*sandboxv1.ReadFileRequest) (*sandboxv1.ReadFileResponse, error) {
-			return nil, tooLarge(t, "2000")
-		}
-		_, err = sb.ReadFile(t.Context(), "/f")
-		all(t, err, ErrFileTooLarge)
-		assert.EqualValues(t, 2000, sb.s.files.limit(), "a read teaches it too")
+	story(t, "permissions need a stream", func(t *testing.T, s *script, sb *Sandbox) {
+		d := &disk{}
+		s.exec = d.exec
+		require.NoError(t, sb.WriteFile(t.Context(), "/f", []byte("x"), WithPerm(0o600)))
+		assert.Equal(t, "600", d.words()[4])
+		assert.Zero(t, s.writes.Load())
 	})
 
 	story(t, "parents are made first, by a command that does not count", func(t *testing.T, s *script, sb *Sandbox) {
@@ -165,7 +232,8 @@ func TestWriteFile(t *testing.T) {
 			return &sandboxv1.WriteFileResponse{}, nil
 		}
 		require.NoError(t, sb.WriteFile(t.Context(), "/-a/b c/f", nil, WithParents(), WithContainer("db")))
-		assert.Equal(t, []string{"mkdir", "-p", "--", "/-a/b c"}, init.GetCommand())
+		assert.Equal(t, "/bin/sh", init.GetCommand()[0])
+		assert.Equal(t, []string{"cwsandbox-mkdir", "/-a/b c", ""}, init.GetCommand()[3:])
 		assert.Equal(t, "db", init.GetContainer())
 		assert.Zero(t, sb.Stats())
 
@@ -190,27 +258,6 @@ func TestWriteFile(t *testing.T) {
 	})
 }
 
-func TestFilesRefuseBadArguments(t *testing.T) {
-	story(t, "paths", func(t *testing.T, s *script, sb *Sandbox) {
-		for _, path := range []string{"", "/a\x00b"} {
-			_, err := sb.ReadFile(t.Context(), path)
-			all(t, err, ErrInvalidArgument)
-			assert.ErrorContains(t, err, "path: must not")
-			assert.ErrorContains(t, err, "read file sb-1")
-			err = sb.WriteFile(t.Context(), path, nil, WithParents())
-			all(t, err, ErrInvalidArgument)
-			assert.ErrorContains(t, err, "write file sb-1")
-		}
-		assert.Zero(t, s.reads.Load()+s.writes.Load()+s.execs.Load())
-	})
-
-	story(t, "parents of a file that is read", func(t *testing.T, s *script, sb *Sandbox) {
-		_, err := sb.ReadFile(t.Context(), "/f", WithParents())
-		all(t, err, ErrInvalidArgument)
-		assert.Zero(t, s.reads.Load())
-	})
-}
-
 func TestFileLimit(t *testing.T) {
 	for _, row := range []struct {
 		observed string
@@ -227,7 +274,7 @@ func TestFileLimit(t *testing.T) {
 	} {
 		story(t, "said "+row.observed, func(t *testing.T, s *script, sb *Sandbox) {
 			s.read = func(*sandboxv1.ReadFileRequest) (*sandboxv1.ReadFileResponse, error) {
-				return nil, tooLarge(t, row.observed)
+				return nil, tooLarge(t, row.observed, "268435457")
 			}
 			sb.ReadFile(t.Context(), "/f")
 			assert.Equal(t, row.want, sb.s.files.limit())

@@ -81,19 +81,22 @@ func (f *Future[T]) Wait() (T, error) {
 
 // WaitContext is [Future.Wait] with a limit on the waiting: when ctx ends first, it returns the context's error and the
 // work goes on. The work begins even if ctx has ended already, because undoing must not be skipped.
-func (f *Future[T]) WaitContext(ctx context.Context) (T, error) {
-	select {
-	case <-f.Done():
+func (f *Future[T]) WaitContext(ctx context.Context) (T, error) { return f.waitContext(ctx, "wait") }
+
+func (f *Future[T]) waitContext(ctx context.Context, op string) (T, error) {
+	if f.finished() {
 		return f.Wait()
-	default:
 	}
-	select {
-	case <-f.Done():
-		return f.Wait()
-	case <-ctx.Done():
-		var zero T
-		return zero, call{op: "wait"}.wrap(ctxError(ctx))
+	f.Start()
+	if ctx.Err() == nil {
+		select {
+		case <-f.Done():
+			return f.Wait()
+		case <-ctx.Done():
+		}
 	}
+	var zero T
+	return zero, call{op: op}.wrap(ctxError(ctx))
 }
 
 var errExited = errors.New("the function of a future ended its goroutine")
@@ -212,6 +215,9 @@ func inOrder[T any](ctx context.Context, fs []*Future[T], taken []bool, n int, t
 func (f *Future[T]) finished() bool {
 	return isClosed(f.work.done)
 }
+
+// failed reports whether the work is over and ended with an error.
+func (f *Future[T]) failed() bool { return f.finished() && f.work.err != nil }
 
 func startAll[T any](op string, fs []*Future[T]) error {
 	if slices.Contains(fs, nil) {

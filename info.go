@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/cwsandbox/cwsandbox-go/internal/lease"
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
 
@@ -17,7 +18,8 @@ type Info struct {
 	Image         string // of the primary container; empty where the service keeps no spec
 	RunnerID      string
 	RunnerGroupID string
-	StateReason   string // why the sandbox ended, in the service's words
+	Placement     Placement // as it was asked for
+	StateReason   string    // why the sandbox ended, in the service's words
 	State         State
 	ExitCode      *int // of the main process; nil: unknown, which is not zero
 	CreateTime    time.Time
@@ -26,10 +28,27 @@ type Info struct {
 	SeenTime      time.Time     // when this was received
 	MaxLifetime   time.Duration // as the service applies it
 	Tags          []string
-	Annotations   map[string]string
-	Restarts      int // of the primary container
+	Annotations   map[string]string // without those of this package
+	Restarts      int               // of the primary container
+	Containers    []ContainerInfo   // in the order of the spec
+	Resources     Resources         // as the service applies them, summed over the containers
+	RuntimeClass  string            // as the runner applies it; "<node-default>": none, on purpose; empty: not known
+	Owner         Owner             // who created it, as the mark says
+	Lease         time.Duration     // of WithLease; zero: none
+	Services      []ServiceStatus   // ports that others may reach
+
+	Egress    []EgressRule  // what may be reached, as the service applies it
+	Ingress   []IngressRule // who may reach ports of VisibilityCustom, likewise
+	DNSEgress DNSEgress     // likewise
+
+	TemplateID       string // what it was created from; empty: no template
+	TemplateRevision int64  // as it was then: later changes to the template do not matter
+
+	Volumes   []Volume // in the order of the spec
+	VolumeIDs []string // the registered volumes among them, as the service has attached them
 
 	stopped bool // an own stop was accepted
+	lease   lease.Lease
 }
 
 // Err returns the verdict on a sandbox that has ended: nil when its main process ended well, was stopped by nobody and
@@ -78,21 +97,31 @@ func (i Info) rank() int {
 func (i Info) clone() Info {
 	i.Tags = slices.Clone(i.Tags)
 	i.Annotations = maps.Clone(i.Annotations)
-	if i.ExitCode != nil {
-		code := *i.ExitCode
-		i.ExitCode = &code
+	i.Services = slices.Clone(i.Services)
+	i.Egress, i.Ingress = cloneEgress(i.Egress), cloneIngress(i.Ingress)
+	i.ExitCode = copied(i.ExitCode)
+	i.Resources = i.Resources.clone()
+	i.Volumes, i.VolumeIDs = slices.Clone(i.Volumes), slices.Clone(i.VolumeIDs)
+	i.Containers = slices.Clone(i.Containers)
+	for n := range i.Containers {
+		i.Containers[n].ExitCode = copied(i.Containers[n].ExitCode)
+		i.Containers[n].Spec = i.Containers[n].Spec.clone()
 	}
+	i.Egress, i.Ingress = cloneEgress(i.Egress), cloneIngress(i.Ingress)
 	return i
 }
 
 // infoOf reads a record of the service.
 func infoOf(sb *sandboxv1.Sandbox, seen time.Time) Info {
 	spec, status := sb.GetSpec(), sb.GetStatus()
+	annotations, owner := splitOwner(spec.GetAnnotations())
+	annotations, leased := splitLease(annotations)
 	i := Info{
 		ID:            sb.GetSandboxId(),
 		DisplayName:   sb.GetDisplayName(),
 		RunnerID:      status.GetRunnerId(),
 		RunnerGroupID: status.GetRunnerGroupId(),
+		Placement:     Placement(spec.GetMode()),
 		StateReason:   status.GetStateReason(),
 		State:         State(status.GetState()),
 		CreateTime:    timeOf(status.GetCreateTime()),
@@ -101,7 +130,22 @@ func infoOf(sb *sandboxv1.Sandbox, seen time.Time) Info {
 		SeenTime:      seen.UTC(),
 		MaxLifetime:   time.Duration(status.GetEffectiveMaxLifetimeSeconds()) * time.Second,
 		Tags:          slices.Clone(spec.GetTags()),
-		Annotations:   maps.Clone(spec.GetAnnotations()),
+		Annotations:   annotations,
+		Containers:    containersOf(sb),
+		Volumes:       volumesOf(spec.GetVolumes(), primaryOf(spec.GetContainers())),
+		VolumeIDs:     slices.Clone(status.GetAttachedVolumeIds()),
+		Resources:     resourcesOf(status.GetEffectiveResourceRequirements(), status.GetEffectiveResources()),
+		RuntimeClass:  status.GetEffectiveRuntimeClass(),
+		Owner:         owner,
+		Lease:         leased.Length,
+		Egress:        egressOf(status.GetEffectiveEgress()),
+		Ingress:       ingressOf(status.GetEffectiveIngress()),
+		DNSEgress:     DNSEgress(status.GetEffectiveDnsEgress()),
+		lease:         leased,
+		Services:      servicesOf(sb),
+
+		TemplateID:       sb.GetSourceTemplateId(),
+		TemplateRevision: sb.GetSourceTemplateRevision(),
 	}
 	if status != nil && status.ExitCode != nil {
 		code := int(status.GetExitCode())

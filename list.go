@@ -2,7 +2,6 @@ package cwsandbox
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"time"
 
@@ -18,7 +17,7 @@ func (c *Client) Attach(ctx context.Context, id string, opts ...AttachOption) (*
 	if err != nil {
 		return nil, err
 	}
-	return &Sandbox{s}, nil
+	return s.handle(), nil
 }
 
 func (c *Client) attach(ctx context.Context, id string, opts []AttachOption) (*shared, error) {
@@ -33,11 +32,15 @@ func (c *Client) attach(ctx context.Context, id string, opts []AttachOption) (*s
 	}
 	s := c.stateOf(id)
 	s.apply(n, record)
+	s.choosePath(config.dataPlane)
+	s.mu.Lock()
 	if config.grace != nil {
-		s.mu.Lock()
 		s.grace = *config.grace
-		s.mu.Unlock()
 	}
+	if !config.shareToken.IsZero() {
+		s.token = config.shareToken
+	}
+	s.mu.Unlock()
 	return s, nil
 }
 
@@ -61,32 +64,26 @@ func (c *Client) List(ctx context.Context, opts ...ListOption) iter.Seq2[*Sandbo
 
 // walk calls yield with each sandbox of a list until it says stop.
 func (c *Client) walk(ctx context.Context, config listConfig, yield func(*Sandbox) bool) error {
-	req, tokens := config.request(), make(map[string]bool)
-	for {
+	req := config.request()
+	return eachPage(call{op: config.op}, func(token string) (string, error) {
+		req.PageToken = token
 		n := c.request()
 		page, err := c.sandboxes.ListSandboxes(ctx, req)
 		if err != nil {
-			return call{op: "list"}.wrap(err)
+			return "", err
 		}
 		for _, record := range page.GetSandboxes() {
-			if !config.oldEnough(record, time.Now()) {
+			if !config.selects(record, time.Now()) {
 				continue
 			}
 			s := c.stateOf(record.GetSandboxId())
 			s.apply(n, record)
-			if !yield(&Sandbox{s}) {
-				return nil
+			if !yield(s.handle()) {
+				return "", nil
 			}
 		}
-		token := page.GetNextPageToken()
-		switch {
-		case token == "":
-			return nil
-		case tokens[token]:
-			return call{op: "list"}.refuse(fmt.Sprintf("the service repeated the page token %q", token))
-		}
-		tokens[token], req.PageToken = true, token
-	}
+		return page.GetNextPageToken(), nil
+	})
 }
 
 // Delete ends a sandbox by its id, at once unless [WithGrace] says otherwise, and returns when the service has accepted

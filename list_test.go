@@ -115,7 +115,7 @@ func TestList(t *testing.T) {
 		require.NoError(t, err)
 		_, err = c.Attach(t.Context(), "sb-1")
 		require.NoError(t, err)
-		assert.Zero(t, c.registry.count(nil))
+		assert.Zero(t, c.registry.count(c))
 		runtime.GC()
 		assert.Empty(t, f.logged())
 	})
@@ -271,7 +271,7 @@ func TestOperationsByState(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.ErrorIs(t, creating(t, c).s.ready(ctx, "exec"), context.DeadlineExceeded)
-		assert.Equal(t, 1, c.registry.count(nil))
+		assert.Equal(t, 1, c.registry.count(c))
 	})
 	bubble(t, "L-015", func(t *testing.T, f *fake, c *Client) {
 		require.NoError(t, running(t, f, c).s.ready(t.Context(), "exec"))

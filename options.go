@@ -10,7 +10,7 @@ import (
 // Option is an option of a create: of [Client.Run], [Client.Create], of a session, and of [Defaults].
 type Option interface{ applyCreate(*createConfig) }
 
-// ListOption is an option of [Client.List].
+// ListOption is an option of [Client.List] and [Client.Orphans].
 type ListOption interface{ applyList(*listConfig) }
 
 // AttachOption is an option of [Client.Attach].
@@ -22,16 +22,18 @@ type StopOption interface{ applyStop(*stopConfig) }
 // DeleteOption is an option of [Client.Delete].
 type DeleteOption interface{ applyDelete(*deleteConfig) }
 
-// TagOption is an option of creates and lists.
+// TagOption is an option of creates, lists and purges.
 type TagOption interface {
 	Option
 	ListOption
+	PurgeOption
 }
 
 // RunnerOption is an option of creates and lists.
 type RunnerOption interface {
 	Option
 	ListOption
+	VolumeListOption
 }
 
 // GraceOption is an option of whatever ends a sandbox, or makes or finds one that will be stopped.
@@ -49,16 +51,20 @@ type CallOption interface {
 	AttachOption
 }
 
-// CommandOption is an option of a create, where it is about the main process, and of a command.
+// CommandOption is an option of a create, where it is about the main process, of a command, of a terminal, and of a call of a
+// function.
 type CommandOption interface {
 	Option
 	ExecOption
+	ShellOption
+	FuncOption
 }
 
 type tagOption []string
 
-// WithTags adds tags to a create, to those of weaker layers; in a list it asks for sandboxes that carry all of them. A tag
-// has at most 59 letters, digits, dots, underscores and dashes, and ends in a letter or digit.
+// WithTags adds tags to a create, to those of weaker layers; lists and purges are for sandboxes that carry all of them. A tag
+// has at most 59 letters, digits, dots, underscores and dashes, and ends in a letter or digit. Over a template they
+// replace the template's.
 func WithTags(tags ...string) TagOption { return tagOption(slices.Clone(tags)) }
 
 func (o tagOption) applyCreate(c *createConfig) {
@@ -71,8 +77,9 @@ func (o tagOption) String() string { return printedList("WithTags", o) }
 
 type runnerOption []string
 
-// WithRunners restricts a create to the caller's own runners of these ids, and a list to sandboxes on any of them.
-// Without an id it clears what a weaker layer says.
+// WithRunners restricts a create to the caller's own runners of these ids, and a list to sandboxes on any of them, or to
+// registered volumes whose claims are theirs.
+// Without an id it clears what a weaker layer says. Over a template they replace the template's, which stay if there are none.
 func WithRunners(ids ...string) RunnerOption { return runnerOption(slices.Clone(ids)) }
 
 func (o runnerOption) applyCreate(c *createConfig) {
@@ -136,7 +143,7 @@ func (o requestTimeoutOption) String() string { return printed("WithRequestTimeo
 type envOption struct{ name, value string }
 
 // WithEnv sets an environment variable: of a create, for the main process and every command; of a command, for that one,
-// over the sandbox's.
+// over the sandbox's. Over a template it needs [WithImage].
 func WithEnv(name, value string) CommandOption { return envOption{name, value} }
 
 func (o envOption) check(f *faults, field string) {
@@ -157,6 +164,8 @@ func (o envOption) applyExec(c *execConfig) {
 	c.env[o.name] = o.value
 }
 
+func (o envOption) applyShell(c *execConfig) { o.applyExec(c) }
+
 // String shows the name only: values are often secrets.
 func (o envOption) String() string { return printed("WithEnv", o.name) }
 
@@ -166,7 +175,7 @@ func (o envOption) Format(f fmt.State, _ rune) { io.WriteString(f, o.String()) }
 type dirOption string
 
 // WithDir sets the working directory, an absolute path: of a create, for the main process; of a command, for that one,
-// by way of the image's /bin/sh, because the service has no such field.
+// by way of the image's /bin/sh, because the service has no such field. Over a template it needs [WithImage].
 func WithDir(path string) CommandOption { return dirOption(path) }
 
 func (o dirOption) applyCreate(c *createConfig) {
@@ -178,5 +187,7 @@ func (o dirOption) applyExec(c *execConfig) {
 	checkDir(&c.faults, "dir", string(o))
 	c.dir = string(o)
 }
+
+func (o dirOption) applyShell(c *execConfig) { o.applyExec(c) }
 
 func (o dirOption) String() string { return printed("WithDir", string(o)) }

@@ -74,7 +74,8 @@ func WithRootCAs(p *x509.CertPool) ClientOption {
 }
 
 // WithDialOptions adds gRPC dial options, such as interceptors and stats handlers. They come last and may override what
-// the client sets, but for credentials and the choice between TLS and plaintext.
+// the client sets, but for credentials and the choice between TLS and plaintext. Direct connections to sandboxes do not
+// have them, because they might add a token; so [DataPlaneAuto] makes none for a client with dial options.
 func WithDialOptions(opts ...grpc.DialOption) ClientOption {
 	opts = slices.DeleteFunc(slices.Clone(opts), func(o grpc.DialOption) bool { return o == nil })
 	return clientOption(func(c *clientConfig) { c.dialOptions = append(c.dialOptions, opts...) })

@@ -12,13 +12,19 @@ const defaultOutputLimit = 16 << 20
 // ExecOption is an option of [Sandbox.Exec] and [Sandbox.StartProcess].
 type ExecOption interface{ applyExec(*execConfig) }
 
-// FileOption is an option of [Sandbox.ReadFile] and [Sandbox.WriteFile].
-type FileOption interface{ applyFile(*fileConfig) }
-
 // ContainerOption is an option of what works in one container of a sandbox.
 type ContainerOption interface {
 	ExecOption
+	ShellOption
 	FileOption
+	LogOption
+	FuncOption
+}
+
+// TimeoutOption is an option of a command and of a call of a function.
+type TimeoutOption interface {
+	ExecOption
+	FuncOption
 }
 
 // execConfig is the configuration of a command.
@@ -34,6 +40,8 @@ type execConfig struct {
 	stdout      io.Writer
 	stderr      io.Writer
 	outputLimit int64
+	pipes       []*pipe   // those of the three above that end with the process
+	terminal    *termSize // nil: none
 }
 
 func newExecConfig(argv []string, opts []ExecOption) (*execConfig, error) {
@@ -96,16 +104,18 @@ func WithOutputLimit(n int64) ExecOption {
 	})
 }
 
+type timeoutOption time.Duration
+
 // WithTimeout bounds a command: when it is over, the stream is cut, which usually ends the command, and the error matches
 // [ErrCommandTimeout]. The service has no such limit, so it is kept here, with five seconds of patience for an exit that
 // is on its way. Waiting for the sandbox to run does not count.
-func WithTimeout(d time.Duration) ExecOption {
-	return execOption(func(c *execConfig) {
-		if d <= 0 {
-			c.faults.add("timeout", "must be above zero, is %v", d)
-		}
-		c.timeout = d
-	})
+func WithTimeout(d time.Duration) TimeoutOption { return timeoutOption(d) }
+
+func (o timeoutOption) applyExec(c *execConfig) {
+	if o <= 0 {
+		c.faults.add("timeout", "must be above zero, is %v", time.Duration(o))
+	}
+	c.timeout = time.Duration(o)
 }
 
 type containerOption string
@@ -118,31 +128,4 @@ func (o containerOption) applyExec(c *execConfig) {
 	c.container = string(o)
 }
 
-func (o containerOption) applyFile(c *fileConfig) {
-	checkText(&c.faults, "container", string(o))
-	c.container = string(o)
-}
-
-// fileConfig is the configuration of a file operation.
-type fileConfig struct {
-	faults    faults
-	container string
-	parents   bool
-}
-
-func newFileConfig(path string, opts []FileOption) (*fileConfig, error) {
-	c := &fileConfig{}
-	if path == "" {
-		c.faults.add("path", "must not be empty")
-	}
-	checkText(&c.faults, "path", path)
-	applyAll(&c.faults, opts, func(o FileOption) { o.applyFile(c) })
-	return c, c.faults.err(call{op: "file", path: path})
-}
-
-type fileOption func(*fileConfig)
-
-func (o fileOption) applyFile(c *fileConfig) { o(c) }
-
-// WithParents makes the directory of a file that is written, and those above it, by the image's mkdir.
-func WithParents() FileOption { return fileOption(func(c *fileConfig) { c.parents = true }) }
+func (o containerOption) applyShell(c *execConfig) { o.applyExec(c) }

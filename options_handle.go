@@ -7,6 +7,8 @@ type attachConfig struct {
 	faults         faults
 	grace          *time.Duration // nil: the default
 	requestTimeout time.Duration  // zero: the client's
+	dataPlane      *DataPlane     // nil: as it is
+	shareToken     ShareToken
 }
 
 func newAttachConfig(id string, opts []AttachOption) (attachConfig, error) {
@@ -18,13 +20,23 @@ func newAttachConfig(id string, opts []AttachOption) (attachConfig, error) {
 
 // stopConfig is the configuration of a stop.
 type stopConfig struct {
-	faults faults
-	grace  *time.Duration // nil: the sandbox's
+	faults    faults
+	grace     *time.Duration // nil: the sandbox's
+	archive   bool           // scratch volumes, before the end
+	volumes   []string       // which; none: all
+	detached  bool           // do not wait until the archives are ready
+	requestID string         // of a stop that archives; empty: a new one
 }
 
 func newStopConfig(id string, opts []StopOption) (stopConfig, error) {
 	var c stopConfig
 	applyAll(&c.faults, opts, func(o StopOption) { o.applyStop(&c) })
+	if c.detached && !c.archive {
+		c.faults.add("snapshot wait", "needs WithStopSnapshot")
+	}
+	if c.requestID != "" && !c.archive {
+		c.faults.add("request_id", "needs WithStopSnapshot")
+	}
 	return c, c.faults.err(call{op: "stop", sandbox: id})
 }
 
@@ -41,10 +53,3 @@ func newDeleteConfig(id string, opts []DeleteOption) (deleteConfig, error) {
 	applyAll(&c.faults, opts, func(o DeleteOption) { o.applyDelete(&c) })
 	return c, c.faults.err(call{op: "delete", sandbox: id})
 }
-
-type deleteOption func(*deleteConfig)
-
-func (o deleteOption) applyDelete(c *deleteConfig) { o(c) }
-
-// MissingOK makes the deletion of a sandbox that the service does not know a success.
-func MissingOK() DeleteOption { return deleteOption(func(c *deleteConfig) { c.missingOK = true }) }

@@ -10,6 +10,7 @@ import (
 
 // listConfig is the merged configuration of a list.
 type listConfig struct {
+	op         string // for errors
 	faults     faults
 	tags       []string
 	state      State
@@ -18,12 +19,18 @@ type listConfig struct {
 	volumes    []string
 	pageSize   int
 	olderThan  time.Duration
+	owner      Owner
+	orphansOf  *host // nil: no filter
 }
 
 func newListConfig(opts []ListOption) (listConfig, error) {
-	var c listConfig
-	applyAll(&c.faults, opts, func(o ListOption) { o.applyList(&c) })
-	return c, c.faults.err(call{op: "list"})
+	c := listConfig{op: "list"}
+	c.apply(opts)
+	return c, c.faults.err(call{op: c.op})
+}
+
+func (c *listConfig) apply(opts []ListOption) {
+	applyAll(&c.faults, opts, func(o ListOption) { o.applyList(c) })
 }
 
 func (c listConfig) request() *sandboxv1.ListSandboxesRequest {
@@ -35,6 +42,18 @@ func (c listConfig) request() *sandboxv1.ListSandboxesRequest {
 		RunnerIds:      c.runners,
 		VolumeIds:      c.volumes,
 	}
+}
+
+// selects reports whether a sandbox passes the filters that the service does not have.
+func (c listConfig) selects(record *sandboxv1.Sandbox, now time.Time) bool {
+	if !c.oldEnough(record, now) {
+		return false
+	}
+	if c.owner == (Owner{}) && c.orphansOf == nil {
+		return true
+	}
+	owner := decodeOwner(record.GetSpec().GetAnnotations()[ownerKey])
+	return owner.matches(c.owner) && (c.orphansOf == nil || c.orphansOf.dead(owner))
 }
 
 // oldEnough reports whether a sandbox passes the filter by age. One whose creation time is not known does not.
@@ -70,16 +89,28 @@ func WithVolumeIDs(ids ...string) ListOption {
 	})
 }
 
-// WithPageSize asks the service for pages of n sandboxes; zero, the default, leaves that to the service. It does not limit
-// the list.
-func WithPageSize(n int) ListOption {
-	return listOption(func(c *listConfig) {
-		if n < 0 || n > math.MaxInt32 {
-			c.faults.add("page_size", "must not be negative or above %d, is %d", math.MaxInt32, n)
-		}
-		c.pageSize = n
-	})
+// PageOption is an option of lists of sandboxes and of snapshots.
+type PageOption interface {
+	ListOption
+	SnapshotListOption
 }
+
+type pageOption int
+
+// WithPageSize asks the service for pages of n entries; zero, the default, leaves that to the service. It does not limit
+// the list.
+func WithPageSize(n int) PageOption { return pageOption(n) }
+
+func (o pageOption) check(f *faults) int {
+	if o < 0 || o > math.MaxInt32 {
+		f.add("page_size", "must not be negative or above %d, is %d", math.MaxInt32, o)
+	}
+	return int(o)
+}
+
+func (o pageOption) applyList(c *listConfig)           { c.pageSize = o.check(&c.faults) }
+func (o pageOption) applySnapshots(c *snapshotsConfig) { c.pageSize = o.check(&c.faults) }
+func (o pageOption) String() string                    { return printed("WithPageSize", int(o)) }
 
 // WithOlderThan lists sandboxes that were created at least d ago. The service has no such filter: it is applied here.
 func WithOlderThan(d time.Duration) ListOption {

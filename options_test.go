@@ -28,7 +28,7 @@ func merged(t *testing.T, session, own []Option) *createConfig {
 // sent is the spec that a create of a session sends, with its only container.
 func sent(t *testing.T, session, own []Option) (*sandboxv1.SandboxSpec, *sandboxv1.Container) {
 	t.Helper()
-	spec := merged(t, session, own).request("id").GetSandbox().GetSpec()
+	spec := merged(t, session, own).spec()
 	require.Len(t, spec.GetContainers(), 1)
 	return spec, spec.GetContainers()[0]
 }
@@ -111,7 +111,7 @@ func TestMerging(t *testing.T) {
 				tag := fmt.Sprintf("t%d", i)
 				c, err := newCreateConfig("create", environment{}, []Option{bundle}, []Option{WithTags(tag), WithEnv("A", tag)})
 				if assert.NoError(t, err) {
-					assert.Equal(t, []string{"a", tag}, c.request("id").GetSandbox().GetSpec().GetTags())
+					assert.Equal(t, []string{"a", tag}, c.spec().GetTags())
 				}
 			})
 		}
@@ -283,7 +283,7 @@ func TestExecOptions(t *testing.T) {
 }
 
 func TestFileOptions(t *testing.T) {
-	config, err := newFileConfig("relative/is for the service to judge", []FileOption{nil, WithContainer("side"), WithParents()})
+	config, err := newFileConfig(call{path: "relative/is for the service to judge"}, []FileOption{nil, WithContainer("side"), WithParents()}, useParents)
 	require.NoError(t, err)
 	assert.Equal(t, "side", config.container)
 	assert.True(t, config.parents)

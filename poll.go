@@ -74,6 +74,7 @@ func (s *shared) leave(p *poll) {
 // await polls until decide says that it is done, and returns what decide returns. Decide is called with s.mu held, at
 // least once before anything is sent. A closed channel ends the wait, unless it is nil.
 func (s *shared) await(ctx context.Context, op string, closed <-chan struct{}, decide func() (done bool, err error)) error {
+	defer s.untrackEnded() // as the poll does that has seen the end, but before the caller looks
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if done, err := decide(); done {
@@ -103,15 +104,16 @@ func (s *shared) await(ctx context.Context, op string, closed <-chan struct{}, d
 		case ctx.Err() != nil && s.ended(): // only the exit code is missing
 			return nil
 		case ctx.Err() != nil:
-			return s.gaveUp(ctx, op, p)
+			c := call{op: op, sandbox: s.id}
+			return c.gaveUp(ctx, "gave up waiting, last seen "+s.info.State.String(), call{op: "get", sandbox: s.id}.wrap(p.last))
 		case isClosed(closed):
 			return closedError()
 		}
 	}
 }
 
-// gaveUp is the error of a wait whose context ended.
-func (s *shared) gaveUp(ctx context.Context, op string, p *poll) error {
+// gaveUp is the error of a wait whose context ended, with the failure that was being retried, if there was one.
+func (c call) gaveUp(ctx context.Context, text string, last error) error {
 	var causes []error
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		causes = append(causes, ErrTimeout)
@@ -119,10 +121,10 @@ func (s *shared) gaveUp(ctx context.Context, op string, p *poll) error {
 	if !errors.Is(context.Cause(ctx), errOwnLimit) { // else the caller's own context goes on
 		causes = append(causes, ctxError(ctx))
 	}
-	if p.last != nil {
-		causes = append(causes, call{op: "get", sandbox: s.id}.wrap(p.last))
+	if last != nil {
+		causes = append(causes, last)
 	}
-	return call{op: op, sandbox: s.id}.refuse("gave up waiting, last seen "+s.info.State.String(), causes...)
+	return c.refuse(text, causes...)
 }
 
 // run is the poll's goroutine. It ends when the last waiter leaves, when there is nothing more to see, or on an error

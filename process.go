@@ -20,8 +20,13 @@ type Process struct {
 	stderr output
 	stdin  *stdin         // nil: the command has no input
 	pipe   io.WriteCloser // what Stdin returns
+	pipes  []*pipe        // end with the process
+	merged bool           // both outputs are the first one: that of a terminal
 	cancel context.CancelCauseFunc
-	stats  *stats // also keeps alive what is known of the sandbox, so that a stop finds the stream
+	tally  tally // also keeps alive what is known of the sandbox, so that a stop finds the stream
+
+	signals *signalHook // nil: none
+	direct  bool        // the way of the stream, once it is done
 
 	done chan struct{} // closed when the two below stand
 	code int
@@ -31,9 +36,10 @@ type Process struct {
 	result  *Result
 }
 
-func newProcess(c call, cfg *execConfig, st *stats) *Process {
-	st.commands.Add(1)
-	p := &Process{call: c, argv: cfg.argv, pipe: noStdin{c}, stats: st, done: make(chan struct{})}
+func newProcess(c call, cfg *execConfig, t tally) *Process {
+	t.begin()
+	p := &Process{call: c, argv: cfg.argv, pipe: noStdin{c}, pipes: cfg.pipes, tally: t, done: make(chan struct{})}
+	p.merged = cfg.terminal != nil
 	p.stdout.init("standard output", cfg.stdout, cfg.outputLimit)
 	p.stderr.init("standard error", cfg.stderr, cfg.outputLimit)
 	return p
@@ -49,6 +55,7 @@ type Result struct {
 	Stderr     []byte   // likewise, and nil with WithStderr
 	StdoutSize int64    // bytes as produced, kept or not
 	StderrSize int64
+	Via        DataPlane // the way that the command took: DataPlaneDirect or DataPlaneGateway
 
 	sandbox   string
 	truncated bool
@@ -72,7 +79,9 @@ func (r *Result) Truncated() bool { return r != nil && r.truncated }
 //
 // A Write waits until the service is ready for input, and while the command does not read. When the process ends, or
 // the pipe is closed, it returns an error that matches [ErrClosed], and the process's own failure, if there was one.
-// Bytes that were written are on their way: nothing says that the command has read them.
+// Close ends the input behind the piece of up to 64 KiB that a Write has begun to send, and waits for that one: of a
+// command that reads no more it is [Process.Cancel] that releases both. Bytes that were written are on their way: nothing
+// says that the command has read them.
 //
 // The service may end a command that stays silent for some five seconds after its input was closed, which is an error
 // that matches [ErrStream]. A filter that computes for long does better with a file as its input.
@@ -103,10 +112,10 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 //
 // The error says that the end of the command was not seen: it is nil for any exit code. It matches [ErrCommandTimeout]
 // when the limit of [WithTimeout] is over, the context's error when the context of the process ended, [ErrClosed] after
-// [Process.Cancel], [ErrNotRunning] when the sandbox was
-// stopped before the service had reported an exit code, and [ErrStream] when the service ended the stream
-// without telling the exit code. Whether the command itself has ended is unknown then. Errors of the writers given with
-// [WithStdout] and [WithStderr] and of the reader of [WithStdin] are in its chain.
+// [Process.Cancel], [ErrNotRunning] when the sandbox was stopped before the service had reported an exit code, and
+// [ErrStream] when the service ended the stream without telling the exit code. Whether the command itself has ended is
+// unknown then. Errors of the writers given with [WithStdout] and [WithStderr] and of the reader of [WithStdin] are in its
+// chain.
 func (p *Process) Wait() (*Result, error) {
 	<-p.done
 	return p.outcome()
@@ -132,30 +141,44 @@ func (p *Process) WaitContext(ctx context.Context) (*Result, error) {
 // returns an error that matches [ErrClosed], as soon as a Write to a writer of [WithStdout] or [WithStderr] that is in
 // progress has returned. Of a process that has ended it changes nothing.
 func (p *Process) Cancel() {
-	p.cancel(p.call.refuse("the process was canceled", ErrClosed))
+	select {
+	case <-p.done: // the stream is about to be closed by the service, which is better than a reset
+	default:
+		p.cancel(p.call.refuse("the process was canceled", ErrClosed))
+	}
 }
 
 // outcome is the result or the error of a process that is done.
 func (p *Process) outcome() (*Result, error) {
+	p.signals.afterSignal()
 	if p.err != nil {
 		return nil, p.err
 	}
 	p.collect.Do(func() {
-		p.result = &Result{Argv: p.argv, ExitCode: p.code, sandbox: p.call.sandbox}
+		p.result = &Result{Argv: p.argv, ExitCode: p.code, Via: via(p.direct), sandbox: p.call.sandbox}
 		p.stdout.report(&p.result.Stdout, &p.result.StdoutSize, &p.result.truncated)
 		p.stderr.report(&p.result.Stderr, &p.result.StderrSize, &p.result.truncated)
 	})
 	return p.result, nil
 }
 
-// failure is the error of a process that has failed; nil while it runs.
+// failure is the error of a process with an input that has failed, or is about to: a writer of the caller's may still hold
+// up its end. It is nil while it runs.
 func (p *Process) failure() error {
 	select {
 	case <-p.done:
 		return p.err
 	default:
-		return nil
 	}
+	ctx := p.stdin.stream.Context()
+	cause := context.Cause(ctx)
+	switch _, ours := cause.(*Error); {
+	case cause == nil:
+		return nil
+	case ours, cause == errStopped:
+		return p.explain(context.Background(), ctx, cause)
+	}
+	return p.call.wrap(ctxError(ctx))
 }
 
 // run receives the stream to its end.
@@ -192,7 +215,11 @@ func (p *Process) receive(stream execStream) (*sandboxv1.ExecStreamResponse, err
 			}
 		case *sandboxv1.ExecStreamResponse_Output:
 			out := p.output(m.Output.GetStream())
-			if err := out.take(m.Output.GetData()); err != nil {
+			switch err := out.take(m.Output.GetData()); err {
+			case nil:
+			case errCut:
+				return nil, err
+			default:
 				return nil, p.call.refuse("write "+out.name+": "+err.Error(), err)
 			}
 		case *sandboxv1.ExecStreamResponse_Exit, *sandboxv1.ExecStreamResponse_Error:
@@ -204,7 +231,7 @@ func (p *Process) receive(stream execStream) (*sandboxv1.ExecStreamResponse, err
 // output returns where frames of a stream go. One that this version does not know counts as standard output, so that
 // nothing is lost.
 func (p *Process) output(stream sandboxv1.ExecStreamOutput_Stream) *output {
-	if stream == sandboxv1.ExecStreamOutput_STREAM_STDERR {
+	if stream == sandboxv1.ExecStreamOutput_STREAM_STDERR && !p.merged {
 		return &p.stderr
 	}
 	return &p.stdout
@@ -214,6 +241,8 @@ func (p *Process) output(stream sandboxv1.ExecStreamOutput_Stream) *output {
 func (p *Process) explain(caller, ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	switch {
+	case err == errCut && caller.Err() != nil:
+		return p.call.wrap(ctxError(caller))
 	case cause == nil, caller.Err() != nil:
 		return err
 	case cause == errStopped:
@@ -225,11 +254,14 @@ func (p *Process) explain(caller, ctx context.Context, err error) error {
 // finish makes the outcome known.
 func (p *Process) finish(code int, err error) {
 	p.code, p.err = code, err
-	p.stats.count(code, err)
+	p.tally.end(code, err)
 	if p.stdin != nil {
 		p.stdin.limit.Stop()
 	}
 	close(p.done)
 	p.stdout.kept.close(err)
 	p.stderr.kept.close(err)
+	for _, pipe := range p.pipes {
+		pipe.close(err)
+	}
 }

@@ -74,7 +74,7 @@ func TestCommandOfCreate(t *testing.T) {
 
 func TestRequest(t *testing.T) {
 	t.Run("K-079", func(t *testing.T) {
-		req := merged(t, nil, nil).request("id-1")
+		req := merged(t, nil, nil).request("id-1").(*sandboxv1.CreateSandboxRequest)
 		want := &sandboxv1.CreateSandboxRequest{
 			RequestId: "id-1",
 			Sandbox: &sandboxv1.Sandbox{Spec: &sandboxv1.SandboxSpec{
@@ -99,7 +99,7 @@ func TestRequest(t *testing.T) {
 			WithFile("/a", nil), WithDisplayName("mine"), WithAnnotation("k", "v"), WithTags("t"), WithRunners("r"),
 			WithResources(Resources{Requests: ResourceList{CPU: "1", Memory: "1Gi"}, GPU: &GPU{Count: 1, Type: "H100"}}),
 			WithMaxLifetime(time.Minute),
-		}).request("id-1")
+		}).request("id-1").(*sandboxv1.CreateSandboxRequest)
 		amounts := &sandboxv1.Resources{
 			Cpu: "1", Memory: "1Gi", Gpu: &sandboxv1.Gpu{Count: 1, Selector: &sandboxv1.Gpu_Type{Type: "H100"}},
 		}

@@ -126,3 +126,27 @@ func (g *GPU) message() *sandboxv1.Gpu {
 	}
 	return m
 }
+
+// resourcesOf reads what the service says, in the form of older clients where it has no other.
+func resourcesOf(m *sandboxv1.ResourceRequirements, older *sandboxv1.Resources) Resources {
+	requests, limits := m.GetRequests(), m.GetLimits()
+	if m == nil {
+		requests, limits = older, older
+	}
+	r := Resources{Requests: listOf(requests), Limits: listOf(limits), GPU: gpuOf(limits.GetGpu())}
+	if r.GPU == nil {
+		r.GPU = gpuOf(requests.GetGpu())
+	}
+	return r
+}
+
+func listOf(m *sandboxv1.Resources) ResourceList {
+	return ResourceList{CPU: m.GetCpu(), Memory: m.GetMemory()}
+}
+
+func gpuOf(m *sandboxv1.Gpu) *GPU {
+	if m == nil {
+		return nil
+	}
+	return &GPU{Count: int(m.GetCount()), Type: m.GetType(), MemoryGB: int(m.GetMemoryGb())}
+}

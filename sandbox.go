@@ -8,7 +8,8 @@ import (
 // Sandbox is a handle of one remote sandbox. It is born with an id and holds no connection; any number of handles of one
 // sandbox on one client share what is known of it. All methods are safe for concurrent use.
 //
-// Dropping a handle stops nothing. Who creates a sandbox stops it:
+// Dropping a handle stops nothing; a warning is logged when the last one of a sandbox that this program has to stop is
+// collected. Who creates a sandbox stops it:
 //
 //	defer sb.Stop().Wait()
 type Sandbox struct{ s *shared }
@@ -53,6 +54,7 @@ func (sb *Sandbox) WaitRunning(ctx context.Context) error {
 func (s *shared) waitRunning(ctx context.Context, op string) error {
 	ctx, cancel := limited(ctx, runningLimit)
 	defer cancel()
+	defer s.client.registry.signals.afterSignal()
 	return s.await(ctx, op, s.client.closed, func() (bool, error) {
 		switch {
 		case s.gone:
@@ -73,6 +75,7 @@ func (s *shared) waitRunning(ctx context.Context, op string) error {
 // reported yet is asked again for up to four seconds. Without a deadline on ctx the wait is as long as the sandbox's life.
 func (sb *Sandbox) WaitDone(ctx context.Context) (Info, error) {
 	s := sb.s
+	defer s.client.registry.signals.afterSignal()
 	err := s.await(ctx, "wait done", s.client.closed, func() (bool, error) {
 		if s.gone {
 			return true, s.goneError("wait done")
@@ -92,6 +95,10 @@ func (s *shared) ready(ctx context.Context, op string) error {
 	s.mu.Lock()
 	done, err := s.readyNow(op)
 	s.mu.Unlock()
+	if done && err == nil {
+		return nil
+	}
+	defer s.client.registry.signals.afterSignal()
 	if done {
 		return err
 	}

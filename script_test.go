@@ -4,17 +4,12 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/test/bufconn"
 
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
@@ -25,6 +20,7 @@ type script struct {
 	exec  func(d *dialog) error
 	read  func(req *sandboxv1.ReadFileRequest) (*sandboxv1.ReadFileResponse, error)
 	write func(req *sandboxv1.WriteFileRequest) (*sandboxv1.WriteFileResponse, error)
+	logs  func(d *logDialog) error
 
 	execs, reads, writes atomic.Int32
 }
@@ -128,23 +124,7 @@ func scripted(t *testing.T) (*script, *Sandbox) {
 	s := &script{}
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(100 << 20))
 	sandboxv1.RegisterSandboxServiceServer(server, s)
-	listener := bufconn.Listen(1 << 20)
-	var serving sync.WaitGroup
-	serving.Go(func() { server.Serve(listener) })
-	c, err := NewClient(
-		WithBaseURL("http://127.0.0.1:1"), WithAPIKey("test-key"),
-		WithDialOptions(
-			grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
-		),
-		clientOption(func(c *clientConfig) { c.privateRegistry = true }),
-	)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		c.Close()
-		server.Stop()
-		serving.Wait()
-	})
+	c := clientOf(t, server)
 	sb := &Sandbox{c.stateOf("sb-1")}
 	sb.s.info.State = StateRunning
 	return s, sb

@@ -4,19 +4,30 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 	"weak"
 
+	"github.com/cwsandbox/cwsandbox-go/internal/transport"
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
 
 // shared is what all handles of one sandbox on one client have in common: what was last seen, the poll that waiters
 // share, the stop that callers join. The client knows it weakly; handles, sessions and the registry keep it alive.
 type shared struct {
-	client *Client
-	id     string
-	stats  stats
-	files  fileLimit
+	client   *Client
+	id       string
+	stats    stats
+	files    fileLimit
+	programs programs
+	relay    atomic.Value // string: what has connected to a server in the sandbox
+
+	// data carries the operations on the data of the sandbox: commands, shells, logs, files. Each call takes the way that
+	// path chooses for it when it begins, directly or by the gateway, and fails as on client.sandboxes; with
+	// transport.Via among its options it tells which way that was. Call ready before, and use client.sandboxes only for
+	// what has to work by itself, such as heartbeats.
+	data sandboxv1.SandboxDataPlaneServiceClient
+	path *transport.Path
 
 	// life ends, with an error as its cause, when a stop of this client has seen the end of the sandbox. Streams that
 	// are still open then end with it.
@@ -25,15 +36,28 @@ type shared struct {
 
 	mu        sync.Mutex
 	info      Info
-	seen      uint64        // number of the newest request whose answer was applied
-	gone      bool          // the service does not know the sandbox any more
-	codeFinal bool          // no exit code is worth waiting for
-	missing   time.Time     // since when an accepted stop is answered by NOT_FOUND
-	changed   chan struct{} // closed and replaced whenever something above changes
-	poll      *poll         // nil: nobody waits
-	stop      *stopRun      // the stop in flight, or the last one
-	grace     time.Duration // default of stops
-	owner     *sessionState // the session that stops it, if any
+	seen      uint64           // number of the newest request whose answer was applied
+	gone      bool             // the service does not know the sandbox any more
+	codeFinal bool             // no exit code is worth waiting for
+	missing   time.Time        // since when an accepted stop is answered by NOT_FOUND
+	changed   chan struct{}    // closed and replaced whenever something above changes
+	poll      *poll            // nil: nobody waits
+	stop      *stopRun         // the stop in flight
+	deletion  *Future[removed] // the DeleteSandbox in flight, or the last one
+	resisted  error            // the newest failure of a plain one that was repeated
+	archived  *archive         // what a stop of ours has archived
+	grace     time.Duration    // default of stops
+	token     ShareToken
+	tokenless *creation           // whose answer should have had the token
+	recovery  *Future[ShareToken] // the newest try to have it
+
+	holders    int       // handles, and stops that were not begun
+	reported   bool      // that it may be left behind
+	expiryLook time.Time // when it was last looked at because its lifetime was over
+	disarmed   bool      // its lease was ended by us
+	starting   starting
+
+	owner *sessionState // the session that stops it, if any; guarded by client.owners
 }
 
 // stateOf returns the one shared state of a sandbox id.
@@ -45,8 +69,11 @@ func (c *Client) stateOf(id string) *shared {
 	}
 	s := &shared{client: c, id: id, info: Info{ID: id}, changed: make(chan struct{}), grace: defaultGrace}
 	s.life, s.endLife = context.WithCancelCause(context.Background())
+	s.path = c.conn.Path(id, c.config.mode(c.config.dataPlane))
+	s.data = sandboxv1.NewSandboxDataPlaneServiceClient(s.path)
 	c.states[id] = weak.Make(s)
 	runtime.AddCleanup(s, c.forget, id)
+	runtime.AddCleanup(s, (*transport.Path).Drop, s.path)
 	return s
 }
 
@@ -73,8 +100,13 @@ func (c *Client) request() uint64 { return c.requests.Add(1) }
 // apply takes over a record that answers request number n.
 func (s *shared) apply(n uint64, record *sandboxv1.Sandbox) {
 	s.mu.Lock()
+	before := s.info.State
 	ended := s.applyLocked(n, infoOf(record, time.Now()))
+	after := s.info.State
 	s.mu.Unlock()
+	if before != after {
+		s.client.config.logger.Debug("a sandbox was seen in a new state", "sandbox", s.id, "state", after)
+	}
 	if ended {
 		s.untrack()
 	}
@@ -84,6 +116,13 @@ func (s *shared) apply(n uint64, record *sandboxv1.Sandbox) {
 func (s *shared) applyLocked(n uint64, next Info) (ended bool) {
 	current := &s.info
 	next.ID, next.stopped = s.id, current.stopped
+	if next.Volumes == nil { // an answer need not repeat the spec
+		next.Volumes = current.Volumes
+	}
+	if next.Lease == 0 {
+		next.Lease, next.lease = current.Lease, current.lease
+	}
+	next.carryServices(current.Services)
 	switch {
 	case s.gone:
 		return true
@@ -98,8 +137,12 @@ func (s *shared) applyLocked(n uint64, next Info) (ended bool) {
 		return false
 	default:
 		s.seen, *current = n, next
+		s.starting.seen(next.State)
 	}
 	s.missing = time.Time{}
+	if s.ended() {
+		s.tokenless = nil // it holds the whole request
+	}
 	s.broadcast()
 	return s.ended()
 }
@@ -108,6 +151,7 @@ func (s *shared) applyLocked(n uint64, next Info) (ended bool) {
 func (s *shared) lost() {
 	s.mu.Lock()
 	s.gone = true
+	s.info.dropAddresses()
 	s.broadcast()
 	s.mu.Unlock()
 	s.untrack()
@@ -117,6 +161,7 @@ func (s *shared) lost() {
 func (s *shared) accepted(n uint64, record *sandboxv1.Sandbox) {
 	s.mu.Lock()
 	s.info.stopped = true
+	s.info.dropAddresses() // also where the answer is not newer than what is known
 	ended := s.applyLocked(n, infoOf(record, time.Now()))
 	if s.poll != nil {
 		s.poll.hurry()
@@ -124,6 +169,9 @@ func (s *shared) accepted(n uint64, record *sandboxv1.Sandbox) {
 	s.mu.Unlock()
 	if ended {
 		s.untrack()
+	} else {
+		s.client.registry.relieve(s)
+		s.path.Drop() // nothing begins in it any more
 	}
 }
 
@@ -148,11 +196,20 @@ func (s *shared) snapshot() Info {
 	return s.info.clone()
 }
 
-// untrack takes the sandbox out of its session and of the registry: there is nothing left to stop.
+// untrack takes the sandbox out of its session and of the registry: there is nothing left to stop. Its direct
+// connections are closed.
 func (s *shared) untrack() {
 	s.leaveSession()
 	s.client.registry.drop(s)
+	s.path.Drop()
 	s.client.settled()
+}
+
+// untrackEnded is untrack for a sandbox that is known to have ended, and nothing for any other.
+func (s *shared) untrackEnded() {
+	if s.over() {
+		s.untrack()
+	}
 }
 
 // stream returns the context of one stream of the sandbox. It ends with ctx, with release, or, with an ErrNotRunning

@@ -1,6 +1,7 @@
 package cwsandbox
 
 import (
+	"context"
 	"errors"
 	"io"
 	"sync"
@@ -30,8 +31,11 @@ type stdin struct {
 	stream execStream
 	done   <-chan struct{} // the outcome is known
 	ready  chan struct{}
-	limit  *time.Timer // of the wait for ready
-	opened bool        // ready is closed; owned by the receiver
+	limit  *time.Timer   // of the wait for ready
+	opened bool          // ready is closed; owned by the receiver
+	turn   chan struct{} // holds something while a message is being sent: a stream takes one at a time
+
+	resizable bool // a terminal's: sizes may follow the end of the input
 }
 
 func newStdin(c call, stream execStream, done <-chan struct{}, wait time.Duration, late func()) *stdin {
@@ -41,6 +45,7 @@ func newStdin(c call, stream execStream, done <-chan struct{}, wait time.Duratio
 		done:   done,
 		ready:  make(chan struct{}),
 		limit:  time.AfterFunc(wait, late),
+		turn:   make(chan struct{}, 1),
 	}
 }
 
@@ -77,6 +82,8 @@ func (in *stdin) await(closed <-chan struct{}) error {
 
 // send sends one frame. The service takes its time when the command does not read.
 func (in *stdin) send(data []byte) error {
+	in.turn <- struct{}{}
+	defer func() { <-in.turn }()
 	return in.sent(in.stream.Send(&sandboxv1.ExecStreamRequest{
 		Message: &sandboxv1.ExecStreamRequest_Stdin{Stdin: data},
 	}))
@@ -84,13 +91,45 @@ func (in *stdin) send(data []byte) error {
 
 // finish ends the input.
 func (in *stdin) finish() error {
+	in.turn <- struct{}{}
+	defer func() { <-in.turn }()
 	err := in.sent(in.stream.Send(&sandboxv1.ExecStreamRequest{
 		Message: &sandboxv1.ExecStreamRequest_Close{Close: &sandboxv1.ExecStreamClose{}},
 	}))
-	if err != nil {
+	if err != nil || in.resizable {
 		return err
 	}
 	return in.sent(in.stream.CloseSend())
+}
+
+// resize sends a new size of the terminal, and waits no longer than ctx for that. What has begun goes on: the stream ends
+// it, should the service not take it.
+func (in *stdin) resize(ctx context.Context, size termSize) error {
+	if err := in.await(ctx.Done()); err != nil {
+		return err
+	}
+	select {
+	case in.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ErrClosed
+	case <-in.done:
+		return errEnded
+	}
+	sent := make(chan error, 1)
+	go func() {
+		defer func() { <-in.turn }()
+		sent <- in.sent(in.stream.Send(&sandboxv1.ExecStreamRequest{
+			Message: &sandboxv1.ExecStreamRequest_Resize{
+				Resize: &sandboxv1.ExecStreamResize{Width: size.cols, Height: size.rows},
+			},
+		}))
+	}()
+	select {
+	case err := <-sent:
+		return err
+	case <-ctx.Done():
+		return ErrClosed
+	}
 }
 
 // sent translates what the stream says to a message: that it is over is for the receiver to explain.
@@ -181,13 +220,18 @@ func (w *stdinPipe) error(err error) error {
 	case ErrClosed:
 		return w.p.call.refuse("standard input is closed", ErrClosed)
 	case errEnded:
-		causes := []error{ErrClosed}
-		if end := w.p.failure(); end != nil {
-			causes = append(causes, end)
-		}
-		return w.p.call.refuse("write standard input: the process has ended", causes...)
+		return w.p.ended("write standard input")
 	}
 	return err
+}
+
+// ended is the error of what comes too late for the process.
+func (p *Process) ended(what string) error {
+	causes := []error{ErrClosed}
+	if end := p.failure(); end != nil {
+		causes = append(causes, end)
+	}
+	return p.call.refuse(what+": the process has ended", causes...)
 }
 
 // noStdin is the input of a process that has none to write to.

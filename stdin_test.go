@@ -266,6 +266,30 @@ func TestStdinPipe(t *testing.T) {
 		assert.NoError(t, err)
 	})
 
+	story(t, "Cancel releases a Write that nobody reads, and Close behind it", func(t *testing.T, s *script, sb *Sandbox) {
+		over := make(chan struct{})
+		s.exec = func(d *dialog) error {
+			d.ready()
+			<-over
+			return nil
+		}
+		p, err := sb.StartProcess(t.Context(), argv, WithStdinPipe())
+		require.NoError(t, err)
+		written, closed := make(chan error, 1), make(chan error, 1)
+		go func() {
+			_, err := p.Stdin().Write(make([]byte, 64<<20))
+			written <- err
+		}()
+		synctest.Wait()
+		assert.Empty(t, written)
+		go func() { closed <- p.Stdin().Close() }()
+		p.Cancel()
+		all(t, <-written, ErrClosed)
+		assert.NoError(t, <-closed)
+		<-p.Done()
+		close(over)
+	})
+
 	for _, row := range []struct {
 		name string
 		end  func(p *Process, d *dialog)

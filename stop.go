@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/cwsandbox/cwsandbox-go/internal/transport"
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
@@ -18,16 +20,18 @@ const (
 
 // StopResult is how a stop ended. It may stand beside an error.
 type StopResult struct {
-	Info     Info // as last seen
-	Missing  bool // the service did not know the sandbox: there was nothing to stop
-	Accepted bool // the service took the stop
+	Info        Info     // as last seen
+	SnapshotIDs []string // one for each volume of [WithStopSnapshot], in that order
+	Missing     bool     // the service did not know the sandbox: there was nothing to stop
+	Accepted    bool     // the service took the stop
 }
 
 // stopRun is one stop, joined by whoever asks for another while it is in flight.
 type stopRun struct {
-	done   chan struct{}
-	result StopResult
-	err    error
+	volumes []string // to archive; none: a plain stop
+	done    chan struct{}
+	result  StopResult
+	err     error
 }
 
 // Stop returns a cold future: nothing is sent until [Future.Wait], [Future.WaitContext], [Future.Done] or [Future.Start].
@@ -43,8 +47,11 @@ type stopRun struct {
 // sandbox was created), SIGKILL. The future is done when the sandbox has ended. A sandbox that has ended already, or that
 // the service does not know, counts as stopped. Stops of one sandbox that overlap are one: the first one's grace counts.
 //
-// A stop is bound to no context: it has a budget of its own, the grace and 60 seconds, after which it fails with
-// [ErrTimeout]. A failed stop leaves the sandbox as it is and logs a warning; another Stop tries again.
+// With [WithStopSnapshot] scratch volumes are archived first. A stop that wants that never silently joins one that does
+// not: see there.
+//
+// A stop is bound to no context: it has a budget of its own, the grace and 60 seconds, and 600 more with a snapshot,
+// after which it fails with [ErrTimeout]. A failed stop leaves the sandbox as it is and logs a warning; another Stop tries again.
 func (sb *Sandbox) Stop(opts ...StopOption) *Future[StopResult] {
 	if sb == nil {
 		return finished(StopResult{}, nil)
@@ -54,27 +61,41 @@ func (sb *Sandbox) Stop(opts ...StopOption) *Future[StopResult] {
 	if err != nil {
 		return finished(StopResult{Info: s.snapshot()}, err)
 	}
-	logger, id := s.client.config.logger, s.id
+	s.held()
 	return coldWarned(
-		func() (StopResult, error) { return s.stopOnce(config) },
-		func() { logger.Warn("a stop was never waited for, so nothing was sent", "op", "stop", "sandbox", id) },
+		func() (StopResult, error) {
+			defer s.stopDropped()
+			defer s.client.registry.signals.afterSignal()
+			return s.stopOnce(config)
+		},
+		func() {
+			defer s.stopDropped()
+			s.client.config.logger.Warn("a stop was never waited for, so nothing was sent", "op", "stop", "sandbox", s.id)
+		},
 	)
 }
 
 // stopOnce stops the sandbox, or joins the stop that is in flight.
 func (s *shared) stopOnce(config stopConfig) (StopResult, error) {
 	s.mu.Lock()
+	volumes, err := s.volumesOf(config)
+	if err == nil {
+		err = s.conflict(config, volumes)
+	}
 	run := s.stop
-	if run != nil {
+	switch {
+	case err != nil:
+		defer s.mu.Unlock()
+		return StopResult{Info: s.info.clone()}, err
+	case run != nil:
 		s.mu.Unlock()
 		<-run.done
 		return run.result, run.err
-	}
-	if s.gone || s.ended() {
+	case s.gone || s.ended():
 		defer s.mu.Unlock()
-		return StopResult{Info: s.info.clone(), Missing: s.gone}, nil
+		return StopResult{Info: s.info.clone(), SnapshotIDs: s.archivedIDs(config), Missing: s.gone}, nil
 	}
-	run = &stopRun{done: make(chan struct{})}
+	run = &stopRun{volumes: volumes, done: make(chan struct{})}
 	s.stop = run
 	grace := s.grace
 	s.mu.Unlock()
@@ -82,7 +103,7 @@ func (s *shared) stopOnce(config stopConfig) (StopResult, error) {
 		grace = *config.grace
 	}
 
-	run.result, run.err = s.stopNow(grace)
+	run.result, run.err = s.stopNow(removal{grace: grace, volumes: volumes, requestID: config.archiveID()}, config.waitSnapshot())
 	run.result.Info = s.snapshot()
 	s.mu.Lock()
 	s.stop = nil // what comes later sees the end, or tries again
@@ -90,45 +111,106 @@ func (s *shared) stopOnce(config stopConfig) (StopResult, error) {
 	close(run.done)
 	if run.err != nil {
 		s.client.config.logger.Warn("a stop failed", "sandbox", s.id, "error", run.err)
+	} else {
+		s.client.config.logger.Debug("a sandbox was stopped", "sandbox", s.id, "state", run.result.Info.State)
 	}
 	return run.result, run.err
 }
 
-// stopNow sends the delete, unless the sandbox is on its way already, and waits for the end.
-func (s *shared) stopNow(grace time.Duration) (StopResult, error) {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), grace+stopBudget, errOwnLimit)
+// stopNow deletes the sandbox, unless it is on its way already, and waits for the end, and for its snapshots beside that.
+func (s *shared) stopNow(r removal, archives bool) (StopResult, error) {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), r.budget(), errOwnLimit)
 	defer cancel()
-	s.mu.Lock()
-	draining := s.info.State == StateTerminating || s.info.stopped
-	s.mu.Unlock()
-	if !draining {
-		missing, err := s.delete(ctx, grace)
-		if err != nil || missing {
-			return StopResult{Missing: missing}, err
-		}
+	done, err := s.deleteOnce(r).Wait()
+	if err != nil || done.missing {
+		return StopResult{Missing: done.missing}, err
 	}
-	err := s.await(ctx, "stop", nil, func() (bool, error) { return s.gone || s.ended(), nil })
+	var snapshots *Future[struct{}]
+	if archives {
+		snapshots = Go(func() (struct{}, error) { return struct{}{}, s.client.awaitSnapshots(ctx, s.id, done.snapshots) })
+	}
+	err = s.await(ctx, "stop", nil, func() (bool, error) { return s.gone || s.ended(), nil })
 	s.mu.Lock()
-	result := StopResult{Accepted: s.info.stopped}
+	result := StopResult{SnapshotIDs: done.snapshots, Accepted: s.info.stopped}
 	s.mu.Unlock()
-	if err == nil {
+	switch {
+	case err == nil:
 		s.endLife(errStopped)
-		return result, nil
-	}
-	if result.Accepted { // deleting again would be of no use
+	case result.Accepted: // deleting again would be of no use
 		s.leaveSession()
-		s.client.registry.markAccepted(s)
+	}
+	if snapshots != nil {
+		_, failed := snapshots.Wait()
+		err = errors.Join(err, failed)
 	}
 	return result, err
 }
 
+// removal is what one DeleteSandbox asks for.
+type removal struct {
+	grace     time.Duration
+	volumes   []string // to archive before the end
+	requestID string   // of one that archives
+	insist    bool     // repeat it as an undo is, whatever the client's retry budget
+}
+
+// removed is what it came to.
+type removed struct {
+	missing   bool // there was nothing to delete
+	snapshots []string
+}
+
+// budget is how long the whole stop may take.
+func (r removal) budget() time.Duration {
+	if len(r.volumes) > 0 {
+		return r.grace + stopBudget + snapshotBudget
+	}
+	return r.grace + stopBudget
+}
+
+// deleteOnce deletes the sandbox, or joins the delete that is in flight. The future is done when the service has answered.
+// A sandbox that is on its way to its end is not deleted again. The delete is bound to no caller: it has the budget of a
+// stop.
+func (s *shared) deleteOnce(r removal) *Future[removed] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.deletion != nil && !s.deletion.finished():
+	case s.draining() || s.gone || s.ended():
+		return finished(removed{missing: s.gone}, nil)
+	default:
+		s.resisted = nil
+		s.deletion = Go(func() (removed, error) {
+			ctx, cancel := context.WithTimeoutCause(context.Background(), r.budget(), errOwnLimit)
+			defer cancel()
+			if len(r.volumes) > 0 {
+				return s.deleteArchiving(ctx, r)
+			}
+			missing, err := s.delete(ctx, r)
+			return removed{missing: missing}, err
+		})
+	}
+	return s.deletion
+}
+
+// draining reports whether the sandbox is on its way to its end. The caller holds s.mu.
+func (s *shared) draining() bool { return s.info.stopped || s.info.State == StateTerminating }
+
 // delete sends a plain DeleteSandbox. Missing says that there was nothing to delete.
-func (s *shared) delete(ctx context.Context, grace time.Duration) (missing bool, err error) {
-	req := &sandboxv1.DeleteSandboxRequest{SandboxId: s.id, GracePeriodSeconds: wholeSeconds(grace), AllowMissing: true}
+func (s *shared) delete(ctx context.Context, r removal) (missing bool, err error) {
+	req := &sandboxv1.DeleteSandboxRequest{SandboxId: s.id, GracePeriodSeconds: wholeSeconds(r.grace), AllowMissing: true}
 	n := s.client.request()
 	repeated := false
-	reply, err := s.client.sandboxes.DeleteSandbox(ctx, req, transport.AfterDrain(),
-		transport.OnRetry(func(error) { repeated = true }))
+	opts := []grpc.CallOption{transport.AfterDrain(), transport.OnRetry(func(err error) {
+		repeated = true
+		s.mu.Lock()
+		s.resisted = err
+		s.mu.Unlock()
+	})}
+	if r.insist {
+		opts = append(opts, transport.AttemptTimeout(undoAttempt), transport.RetryFor(undoBudget))
+	}
+	reply, err := s.client.sandboxes.DeleteSandbox(ctx, req, opts...)
 	err = call{op: "stop", sandbox: s.id}.wrap(err)
 	switch {
 	case answeredNotFound(err), err == nil && reply.GetSandbox() == nil:

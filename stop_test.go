@@ -169,7 +169,7 @@ func TestStop(t *testing.T) {
 		assert.GreaterOrEqual(t, time.Since(start), 7*time.Second)
 		assert.Equal(t, StateCompleted, result.Info.State)
 		assert.True(t, result.Accepted)
-		assert.Zero(t, c.registry.count(nil))
+		assert.Zero(t, c.registry.count(c))
 	})
 	for name, state := range map[string]sandboxv1.State{"L-070 failed": failed, "L-070 terminated": terminated} {
 		bubble(t, name, func(t *testing.T, f *fake, c *Client) {
@@ -240,7 +240,7 @@ func TestStop(t *testing.T) {
 			result, err := sb.Stop().Wait()
 			require.NoError(t, err)
 			assert.True(t, result.Missing)
-			assert.Zero(t, c.registry.count(nil))
+			assert.Zero(t, c.registry.count(c))
 			assert.Zero(t, session.Len())
 		})
 	}
@@ -253,7 +253,7 @@ func TestStop(t *testing.T) {
 		require.ErrorIs(t, err, ErrPermissionDenied)
 		assert.ErrorContains(t, err, "sb-1")
 		assert.Equal(t, 1, f.count("DeleteSandbox"))
-		assert.Equal(t, 1, c.registry.count(nil))
+		assert.Equal(t, 1, c.registry.count(c))
 		assert.Equal(t, 1, strings.Count(f.logged(), "level=WARN"))
 		assert.Contains(t, f.logged(), "sb-1")
 		assert.Equal(t, StateRunning, sb.Info().State)
@@ -316,7 +316,7 @@ func TestStop(t *testing.T) {
 			assert.Equal(t, tt.state, result.Info.State)
 			assert.GreaterOrEqual(t, time.Since(start), tt.took)
 			assert.LessOrEqual(t, time.Since(start), tt.took+2*time.Second)
-			assert.Zero(t, c.registry.count(nil))
+			assert.Zero(t, c.registry.count(c))
 			_, err = sb.WaitDone(t.Context())
 			if name == "L-083" {
 				require.ErrorIs(t, err, ErrNotFound)
@@ -372,7 +372,7 @@ func TestStop(t *testing.T) {
 		require.ErrorIs(t, err, ErrClosed)
 		_, err = sb.Stop().Wait()
 		require.NoError(t, err)
-		assert.Zero(t, c.registry.count(nil))
+		assert.Zero(t, c.registry.count(c))
 	})
 }
 

@@ -28,7 +28,7 @@ func TestOnlyTheServiceSaysGone(t *testing.T) {
 		_, err := sb.Refresh(ctx)
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, c.Delete(ctx, "sb-1", MissingOK()), context.Canceled)
-		assert.Equal(t, 1, c.registry.count(nil))
+		assert.Equal(t, 1, c.registry.count(c))
 		result, err := sb.Stop().Wait()
 		require.NoError(t, err)
 		assert.False(t, result.Missing)
@@ -52,7 +52,7 @@ func TestAbandonedCreates(t *testing.T) {
 		synctest.Wait()
 		require.NoError(t, s.Close())
 		assert.Equal(t, []string{"sb-lost"}, f.deleted())
-		assert.Zero(t, c.registry.count(nil))
+		assert.Zero(t, c.registry.count(c))
 		_, err = create.Wait()
 		require.ErrorIs(t, err, ErrClosed)
 		require.ErrorIs(t, err, ErrUndecided)
@@ -70,11 +70,11 @@ func TestAbandonedCreates(t *testing.T) {
 		_, err = create.Wait()
 		require.ErrorIs(t, err, ErrClosed)
 		assert.Equal(t, 1, s.Len())
-		assert.Equal(t, 1, c.registry.count(nil))
+		assert.Equal(t, 1, c.registry.count(c))
 		f.delete = answer
 		require.NoError(t, s.Close())
 		assert.Zero(t, s.Len())
-		assert.Zero(t, c.registry.count(nil))
+		assert.Zero(t, c.registry.count(c))
 	})
 	bubble(t, "the caller learns of an undo that failed", func(t *testing.T, f *fake, c *Client) {
 		f.committed(t)
@@ -86,7 +86,7 @@ func TestAbandonedCreates(t *testing.T) {
 		require.ErrorIs(t, err, ErrPermissionDenied)
 		assert.ErrorContains(t, err, "sb-lost")
 		assert.NotContains(t, err.Error(), "\n")
-		assert.Equal(t, 1, c.registry.count(nil))
+		assert.Equal(t, 1, c.registry.count(c))
 	})
 	for name, code := range map[string]codes.Code{
 		"a refused credential proves nothing":       codes.Unauthenticated,
@@ -105,9 +105,34 @@ func TestAbandonedCreates(t *testing.T) {
 			_, err := c.Create(t.Context())
 			require.Error(t, err)
 			assert.Equal(t, []string{"sb-late"}, f.deleted())
-			assert.Zero(t, c.registry.count(nil))
+			assert.Zero(t, c.registry.count(c))
 		})
 	}
+	bubble(t, "nor does whoever limits the rate of calls", func(t *testing.T, f *fake, c *Client) {
+		f.create = func(_ context.Context, n int, _ *sandboxv1.CreateSandboxRequest) (*sandboxv1.Sandbox, error) {
+			switch n {
+			case 1:
+				return nil, failure(codes.Internal, "")
+			case 2, 3:
+				return nil, failure(codes.ResourceExhausted, "")
+			}
+			return record("sb-late", creatingV), nil
+		}
+		_, err := c.Create(t.Context())
+		require.Error(t, err)
+		assert.Equal(t, []string{"sb-late"}, f.deleted())
+		assert.Zero(t, c.registry.count(c))
+	})
+	bubble(t, "but a create that was limited each time has made nothing", func(t *testing.T, f *fake, c *Client) {
+		f.create = func(context.Context, int, *sandboxv1.CreateSandboxRequest) (*sandboxv1.Sandbox, error) {
+			return nil, failure(codes.ResourceExhausted, "", retryAfter(10*time.Second))
+		}
+		_, err := c.Create(t.Context())
+		require.ErrorIs(t, err, ErrResourceExhausted)
+		require.NotErrorIs(t, err, ErrUndecided)
+		assert.Greater(t, f.count("CreateSandbox"), 1)
+		assert.Zero(t, c.registry.count(c))
+	})
 	bubble(t, "nor does a credential that could not be had", func(t *testing.T, _ *fake, _ *Client) {
 		asked := 0
 		f, c := fakeClient(t, WithCredentials(func(context.Context) (Credential, error) {
@@ -153,7 +178,7 @@ func TestEnds(t *testing.T) {
 		info, err := sb.WaitDone(t.Context())
 		require.NoError(t, err)
 		assert.False(t, info.EndTime.IsZero())
-		assert.Zero(t, c.registry.count(nil))
+		assert.Zero(t, c.registry.count(c))
 	})
 	bubble(t, "failed under an own stop is both", func(t *testing.T, f *fake, c *Client) {
 		f.drains(time.Second, record("sb-1", failed))

@@ -24,6 +24,7 @@ const (
 type faults struct {
 	option string // the one that is being applied; empty: a fault of several
 	list   []Violation
+	causes []error // that the error matches, beside what it is
 }
 
 // add notes a fault: the field in the service's style, and the rule that it breaks.
@@ -40,7 +41,7 @@ func (f *faults) err(c call) error {
 	if len(f.list) == 0 {
 		return nil
 	}
-	e := c.make("", ErrInvalidArgument)
+	e := c.make("", append([]error{ErrInvalidArgument}, f.causes...)...)
 	e.Violations = f.list
 	return e
 }

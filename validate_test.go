@@ -59,8 +59,16 @@ func TestNamesAndPaths(t *testing.T) {
 	})
 	t.Run("K-090", func(t *testing.T) {
 		annotation := func(i int) Option { return WithAnnotation(fmt.Sprint(i), "v") }
-		assert.NoError(t, createError(repeated(100, annotation)...))
+		assert.NoError(t, createError(repeated(99, annotation)...))
+		assert.ErrorContains(t, createError(repeated(100, annotation)...), "spec.annotations: must be at most 99 beside the owner mark, are 100")
 		assert.ErrorContains(t, createError(repeated(101, annotation)...), "spec.annotations: must be at most 100, are 101")
+		unmarked := func(n int) []Option { return append(repeated(n, annotation), WithoutOwnerMark()) }
+		assert.NoError(t, createError(unmarked(100)...))
+		assert.ErrorContains(t, createError(unmarked(101)...), "spec.annotations: must be at most 100, are 101")
+		for _, opts := range [][]Option{{}, {WithoutOwnerMark()}} {
+			opts = append(opts, WithAnnotation(ownerKey, "v"))
+			assert.ErrorContains(t, createError(opts...), `must not have a key that begins with cwsandbox-go-, has "cwsandbox-go-owner"`)
+		}
 		assert.ErrorContains(t, createError(WithAnnotation("", "v")), "spec.annotations: must not be empty")
 	})
 	t.Run("K-095", func(t *testing.T) {
@@ -120,7 +128,7 @@ func TestFaultsAreToldTogether(t *testing.T) {
 			require.ErrorIs(t, err, ErrInvalidArgument)
 			_, isStatus := status.FromError(err)
 			assert.False(t, isStatus)
-			assert.Zero(t, c.registry.count(nil))
+			assert.Zero(t, c.registry.count(c))
 			assert.Zero(t, f.count("CreateSandbox"))
 		})
 	})
@@ -134,7 +142,9 @@ func TestBadInput(t *testing.T) {
 	list := func(o ListOption) error { return second(newListConfig([]ListOption{o})) }
 	exec := func(o ...ExecOption) error { return second(newExecConfig([]string{"ls"}, o)) }
 	argv := func(argv ...string) error { return second(newExecConfig(argv, nil)) }
-	file := func(path string, o ...FileOption) error { return second(newFileConfig(path, o)) }
+	file := func(path string, o ...FileOption) error {
+		return second(newFileConfig(call{op: "file", path: path}, o, ^fileUse(0)))
+	}
 
 	for _, row := range []struct {
 		name  string

@@ -3,6 +3,7 @@ package cwsandbox
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/cwsandbox/cwsandbox-go/internal/transport"
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
 
@@ -29,9 +31,18 @@ const (
 	terminated  = sandboxv1.State_STATE_TERMINATED
 )
 
-// detached is a client without a connection: enough for what needs no service.
-func detached() *Client {
-	return &Client{registry: newRegistry(), closed: make(chan struct{}), states: make(map[string]weak.Pointer[shared])}
+// detached is a client without a service: enough for what needs none.
+func detached(t *testing.T) *Client {
+	t.Helper()
+	conn, err := transport.New(transport.Config{
+		Base: transport.Endpoint{Target: "127.0.0.1:1", Plaintext: true}, Credentials: asking(nil), RequestTimeout: time.Second,
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, conn.Close()) })
+	return &Client{
+		config: clientConfig{logger: slog.New(slog.DiscardHandler)}, conn: conn, registry: newRegistry(),
+		closed: make(chan struct{}), states: make(map[string]weak.Pointer[shared]),
+	}
 }
 
 func TestStates(t *testing.T) {
@@ -57,7 +68,7 @@ func TestStates(t *testing.T) {
 
 	// What an answer makes of what was known.
 	answers := func(records ...*sandboxv1.Sandbox) Info {
-		c := detached()
+		c := detached(t)
 		s := c.stateOf("sb-1")
 		for _, r := range records {
 			s.apply(c.request(), r)
@@ -89,7 +100,7 @@ func TestStates(t *testing.T) {
 		})
 	}
 	t.Run("L-007", func(t *testing.T) {
-		c := detached()
+		c := detached(t)
 		s := c.stateOf("sb-1")
 		older, newer := c.request(), c.request()
 		s.apply(newer, record("sb-1", pausedV))
@@ -428,7 +439,7 @@ func TestWaitDone(t *testing.T) {
 		_, err := sb.WaitDone(t.Context())
 		require.ErrorIs(t, err, ErrNotFound)
 		assert.Equal(t, 1, f.count("GetSandbox"))
-		assert.Zero(t, c.registry.count(nil))
+		assert.Zero(t, c.registry.count(c))
 		_, err = sb.Refresh(t.Context())
 		require.ErrorIs(t, err, ErrNotFound)
 		assert.Equal(t, 1, f.count("GetSandbox"))

@@ -16,8 +16,15 @@ func (s *Server) Client(opts ...cwsandbox.ClientOption) *cwsandbox.Client {
 	}
 	own := []cwsandbox.ClientOption{
 		cwsandbox.WithBaseURL(s.URL()), cwsandbox.WithAPIKey(s.key), cwsandbox.WithDialOptions(s.DialOptions()...),
+		cwsandbox.WithRootCAs(s.RootCAs()),
+	}
+	if s.ports != nil {
+		own = append(own, hook.EndpointDial(s.ports.Dial).(cwsandbox.ClientOption))
 	}
 	own = append(own, hook.PrivateRegistry().(cwsandbox.ClientOption))
+	if s.dialDirect != nil {
+		own = append(own, hook.DirectDial(s.dialDirect).(cwsandbox.ClientOption))
+	}
 	c, err := cwsandbox.NewClient(append(own, opts...)...)
 	if err != nil {
 		s.fail(fmt.Sprintf("cwsandboxtest: %v", err))

@@ -14,8 +14,8 @@ import (
 // signals end the command, as they end a program that does not handle them.
 type Command = scripted.Command
 
-// Proc is a running command as the function behind it sees it. It has these fields, and a method Size for the present
-// size of the terminal:
+// Proc is a running command as the function behind it sees it. It has these fields, and two methods: Size for the present
+// size of the terminal, and Listen(port int) (net.Listener, error), which makes it a server on a TCP port of its sandbox:
 //
 //	Argv           []string
 //	Env            map[string]string

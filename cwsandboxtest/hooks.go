@@ -21,6 +21,12 @@ func (s *Server) Hold(target string, in cwsandbox.State) (release func()) {
 // FailStart makes the target fail when it starts, for the reason. A tag stands for sandboxes that are created later, too.
 func (s *Server) FailStart(target, reason string) { s.core.FailStart(target, reason) }
 
+// FailPurge makes purges report the target as failed, and as worth another try or not, in place of ending it. The function
+// that FailPurge returns undoes that.
+func (s *Server) FailPurge(target string, retryable bool) (release func()) {
+	return s.core.FailPurge(target, retryable)
+}
+
 // SetState shows the target in a state. A terminal one is final, and what still runs is killed; another one lasts until
 // the sandbox next changes.
 func (s *Server) SetState(target string, state cwsandbox.State) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 
+	"github.com/cwsandbox/cwsandbox-go/internal/localserver"
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver/container"
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver/process"
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver/scripted"
@@ -14,10 +15,19 @@ type Option func(*config)
 
 type config struct {
 	inMemory       bool
+	direct         bool
 	processes      bool
 	allowLeftovers bool
+	unenforced     bool
+	noServerless   bool
 	logger         *slog.Logger
 	commands       []scripted.Option
+
+	secrets          []localserver.Secret
+	objectStorageEnv map[string]string
+	runtimeClasses   []string
+	instanceTypes    []string
+	claims           []localserver.Claim
 }
 
 // InMemory serves without a network: only clients made by [Server.Client] or with [Server.DialOptions] reach the server.
@@ -29,11 +39,32 @@ func InMemory() Option { return func(c *config) { c.inMemory = true } }
 // it is a security boundary against hostile code. Processes do not know the fake time of testing/synctest.
 func Processes() Option { return func(c *config) { c.processes = true } }
 
+// DirectConnections serves direct connections to the sandboxes too, as [cwsandbox.WithDataPlane] knows them: on a port of
+// their own of the loopback interface, or in memory with [InMemory]. Clients made by [Server.Client] then use them by
+// default. Rules and records are about the calls of either way. Without this option there are no direct connections.
+func DirectConnections() Option { return func(c *config) { c.direct = true } }
+
+// UnenforcedEgress accepts rules about what a sandbox may reach, [cwsandbox.EgressRule], and reports them, although nothing
+// here enforces them. By default they are refused as no runner could offer them.
+func UnenforcedEgress() Option { return func(c *config) { c.unenforced = true } }
+
+// NoServerless refuses sandboxes that do not ask for [cwsandbox.PlacementCKS], as an organization's gate does.
+func NoServerless() Option { return func(c *config) { c.noServerless = true } }
+
 // AllowLeftovers lets a test end with sandboxes that it has not stopped. The server stops them in any case.
 func AllowLeftovers() Option { return func(c *config) { c.allowLeftovers = true } }
 
 // WithLogger makes the server log to l what a developer should know. It is silent by default.
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }
+
+// WithClaim lets a directory of this machine, an absolute path, be registered as a volume: as the persistent volume claim of
+// that namespace and name on the runner "local-runner". With [Processes] sandboxes that mount it work in the directory
+// itself; without, it only has to exist, and its content is in memory and shared by the sandboxes of the server.
+func WithClaim(namespace, name, dir string) Option {
+	return func(c *config) {
+		c.claims = append(c.claims, localserver.Claim{Namespace: namespace, Name: name, Dir: dir})
+	}
+}
 
 // WithCommand answers a command with a function. The name is the first word of the command without its directory.
 // Known without it are echo, cat, env, pwd, true, false and sleep, and sh -c and bash -c with a shell that can run a

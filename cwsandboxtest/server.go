@@ -1,8 +1,10 @@
 package cwsandboxtest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -36,6 +38,12 @@ type Server struct {
 	memory  *bufconn.Listener // nil on the network
 	address string
 	key     string
+
+	// dialDirect reaches the endpoint of direct connections; nil: there is none.
+	dialDirect func(ctx context.Context, address string) (net.Conn, error)
+
+	ports     *localserver.MemoryPorts // of services; nil on the network
+	authority []byte                   // of HTTPS endpoints, in PEM
 
 	tb             testing.TB // nil without a test
 	allowLeftovers bool
@@ -90,6 +98,11 @@ func start(ctx context.Context, tb testing.TB, opts []Option) (*Server, error) {
 	if err := s.build(cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("cwsandboxtest: %w", err), lis.Close())
 	}
+	if cfg.direct {
+		if err := s.serveDirect(ctx); err != nil {
+			return nil, errors.Join(fmt.Errorf("cwsandboxtest: %w", err), s.core.Close(), lis.Close())
+		}
+	}
 	go func() {
 		defer close(s.served)
 		s.serving = s.core.Serve(faults.Listen(lis))
@@ -102,12 +115,36 @@ func (s *Server) listen(ctx context.Context, inMemory bool) (net.Listener, error
 		s.memory, s.address = bufconn.Listen(memoryBuffer), memoryAddress
 		return s.memory, nil
 	}
-	lis, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	lis, err := listenLoopback(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s.address = lis.Addr().String()
 	return lis, nil
+}
+
+func listenLoopback(ctx context.Context) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+}
+
+// serveDirect serves direct connections where the server is served, on a listener of their own.
+func (s *Server) serveDirect(ctx context.Context) error {
+	if s.memory != nil {
+		memory := bufconn.Listen(memoryBuffer)
+		s.dialDirect = func(ctx context.Context, _ string) (net.Conn, error) { return memory.DialContext(ctx) }
+		return s.core.ServeDirect(faults.Listen(memory))
+	}
+	lis, err := listenLoopback(ctx)
+	if err != nil {
+		return err
+	}
+	s.dialDirect = func(ctx context.Context, address string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", address)
+	}
+	if err := s.core.ServeDirect(faults.Listen(lis)); err != nil {
+		return errors.Join(err, lis.Close())
+	}
+	return nil
 }
 
 func (s *Server) build(cfg *config) error {
@@ -116,15 +153,29 @@ func (s *Server) build(cfg *config) error {
 		return err
 	}
 	s.runtime = rt
-	s.core, err = localserver.New(localserver.Options{
+	options := localserver.Options{
 		Runtime:            rt,
 		Logger:             cfg.logger,
+		Claims:             cfg.claims,
 		Keys:               []localserver.Key{{Token: s.key, Admin: true}},
+		UnenforcedEgress:   cfg.unenforced,
+		NoServerless:       cfg.noServerless,
+		Secrets:            cfg.secrets,
+		ObjectStorageEnv:   cfg.objectStorageEnv,
+		RuntimeClasses:     cfg.runtimeClasses,
+		InstanceTypes:      cfg.instanceTypes,
 		UnaryInterceptors:  []grpc.UnaryServerInterceptor{s.layer.Unary},
 		StreamInterceptors: []grpc.StreamServerInterceptor{s.layer.Stream},
-	})
-	if err != nil {
+	}
+	if s.memory != nil {
+		s.ports = new(localserver.MemoryPorts)
+		options.PublishOn = s.ports.Publish
+	}
+	if s.core, err = localserver.New(options); err != nil {
 		return errors.Join(err, rt.Close())
+	}
+	if s.authority, err = s.core.EdgeCA(); err != nil {
+		return errors.Join(err, s.core.Close())
 	}
 	return nil
 }
@@ -148,6 +199,18 @@ func (s *Server) DialOptions() []grpc.DialOption {
 		}))
 	}
 	return opts
+}
+
+// CertificatePEM is the certificate of the authority that HTTPS endpoints of sandboxes have theirs from, in PEM. A program
+// that shall reach them without [Server.Client] finds it through a file, for example of SSL_CERT_FILE.
+func (s *Server) CertificatePEM() []byte { return bytes.Clone(s.authority) }
+
+// RootCAs trusts the HTTPS endpoints of sandboxes, see [cwsandbox.WithRootCAs]. Clients made by [Server.Client] do so
+// already.
+func (s *Server) RootCAs() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(s.authority)
+	return pool
 }
 
 // Env is the environment, as in [os.Environ], that leads the default client of a program to the server. A server in

@@ -1,0 +1,5 @@
+//go:build linux && !race
+
+package killtrials
+
+const defaultTrials = 200
