@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/cwsandbox/cwsandbox-go"
-	"github.com/cwsandbox/cwsandbox-go/cwsandboxtest"
+	"github.com/cwsandbox/cwsandbox-go/examples/internal/demo"
 )
 
 const program = `
@@ -29,21 +29,13 @@ echo "the sum is $total"
 `
 
 func main() {
-	cwsandboxtest.Init() // the local server starts this program again for each sandbox; this is where that ends up
-	if err := run(context.Background()); err != nil {
-		fmt.Fprintln(os.Stderr, "quickstart:", err)
-		os.Exit(1)
-	}
+	stop := demo.Serve()
+	defer stop()
+	cwsandbox.Main(run)
 }
 
 func run(ctx context.Context) (err error) {
-	client, closeClient, err := connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeClient()) }()
-
-	sb, err := client.Run(ctx, cwsandbox.WithMaxLifetime(5*time.Minute))
+	sb, err := cwsandbox.Run(ctx, cwsandbox.WithMaxLifetime(5*time.Minute))
 	if err != nil {
 		return err
 	}
@@ -69,27 +61,4 @@ func run(ctx context.Context) (err error) {
 	}
 	fmt.Printf("the file it wrote: %q\n", squares)
 	return nil
-}
-
-// connect returns a client of the service, if the environment says anything about one, and else one of a local server.
-func connect(ctx context.Context) (*cwsandbox.Client, func() error, error) {
-	if os.Getenv("CWSANDBOX_API_KEY") != "" || os.Getenv("CWSANDBOX_BASE_URL") != "" {
-		client, err := cwsandbox.NewClient()
-		if err != nil {
-			return nil, nil, err
-		}
-		fmt.Println("using", client)
-		return client, client.Close, nil
-	}
-	fmt.Println("neither CWSANDBOX_API_KEY nor CWSANDBOX_BASE_URL is set: using the embedded local server")
-	server, err := cwsandboxtest.Start(ctx, cwsandboxtest.Processes())
-	if err != nil {
-		return nil, nil, err
-	}
-	fmt.Println("isolation of its sandboxes:", server.Isolation())
-	for _, warning := range server.Warnings() {
-		fmt.Println("note:", warning)
-	}
-	client := server.Client()
-	return client, func() error { return errors.Join(client.Close(), server.Close()) }, nil
 }
