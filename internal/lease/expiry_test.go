@@ -37,9 +37,11 @@ func TestCommandThatWillNotEnd(t *testing.T) {
 	})
 }
 
+// TestCommandThatEndsWell has a tick in which the slowest machine runs a trap.
 func TestCommandThatEndsWell(t *testing.T) {
 	underEachShell(t, func(t *testing.T, sh shell) {
-		r := start(t, sh.wrap(newLease(t, short), "/bin/sh", "-c", `trap "echo bye; exit 3" TERM; while :; do sleep 0.01; done`))
+		cmd := sh.wrap(newLease(t, short), "/bin/sh", "-c", `trap "echo bye; exit 3" TERM; while :; do sleep 0.01; done`)
+		r := start(t, ticking(cmd, 5*time.Second, 1))
 		exit, printed := r.end(t)
 		assert.Zero(t, exit, "another code would have the platform start it again")
 		assert.Equal(t, "bye\n", printed)
@@ -50,7 +52,7 @@ func TestCommandThatEndsWell(t *testing.T) {
 func TestHeartbeats(t *testing.T) {
 	underEachShell(t, func(t *testing.T, sh shell) {
 		for place := range 2 {
-			l := newLease(t, 2*short)
+			l := newLease(t, 6*short)
 			r := start(t, sh.wrap(l, "sleep", "1000"))
 			begin, beat := time.Now(), time.NewTicker(l.Length/4)
 			var last time.Time
@@ -71,7 +73,7 @@ func TestHeartbeats(t *testing.T) {
 // TestClocksJump has heartbeats whose files come from all times.
 func TestClocksJump(t *testing.T) {
 	underEachShell(t, func(t *testing.T, sh shell) {
-		l := newLease(t, 2*short)
+		l := newLease(t, 6*short)
 		r := start(t, sh.wrap(l, "sleep", "1000"))
 		begin, beat := time.Now(), time.NewTicker(l.Length/4)
 		defer beat.Stop()
@@ -103,9 +105,9 @@ func TestContentDecides(t *testing.T) {
 func TestDisarmed(t *testing.T) {
 	underEachShell(t, func(t *testing.T, sh shell) {
 		for place := range 2 {
-			l := newLease(t, short)
+			l := newLease(t, 4*short)
 			require.NoError(t, os.WriteFile(l.Offs()[place], nil, 0o600))
-			r := start(t, sh.wrap(l, "/bin/sh", "-c", `sleep 0.3; rm "$0"; sleep 1.2; exit 7`, l.Offs()[place]))
+			r := start(t, sh.wrap(l, "/bin/sh", "-c", `sleep 2; rm "$0"; sleep 3; exit 7`, l.Offs()[place]))
 			exit, _ := r.end(t)
 			assert.Equal(t, 7, exit)
 			assert.Empty(t, r.stderr.String())
@@ -116,7 +118,7 @@ func TestDisarmed(t *testing.T) {
 // TestGraceOfAStop has a command that takes longer to end than the lease.
 func TestGraceOfAStop(t *testing.T) {
 	underEachShell(t, func(t *testing.T, sh shell) {
-		r := start(t, sh.wrap(newLease(t, short), "/bin/sh", "-c", `trap "sleep 1; exit 9" TERM; echo ready; while :; do sleep 0.01; done`))
+		r := start(t, sh.wrap(newLease(t, 6*short), "/bin/sh", "-c", `trap "sleep 4; exit 9" TERM; echo ready; while :; do sleep 0.01; done`))
 		r.line(t)
 		require.NoError(t, r.Process.Signal(syscall.SIGTERM))
 		exit, _ := r.end(t)
@@ -156,7 +158,7 @@ func TestSleepGoesAway(t *testing.T) {
 
 func TestKeeperIsKilled(t *testing.T) {
 	underEachShell(t, func(t *testing.T, sh shell) {
-		r := start(t, sh.wrap(newLease(t, short*4), self(t), "signals"))
+		r := start(t, sh.wrap(newLease(t, Longest), self(t), "signals"))
 		var child, keeper int
 		_, err := fmt.Sscanf(r.line(t), "process %d %d", &child, &keeper)
 		require.NoError(t, err)
