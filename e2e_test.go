@@ -23,7 +23,7 @@ import (
 )
 
 // patience bounds what should take a moment.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // world is a server with real processes and a client of it.
 type world struct {

@@ -48,20 +48,18 @@ func TestDeniedEgress(t *testing.T) {
 	sb, err := client.Run(t.Context(), denied)
 	require.NoError(t, err)
 	defer sb.Stop().Wait()
-	dial := func(sb *cwsandbox.Sandbox, host string, port int) (*cwsandbox.Result, time.Duration) {
-		began := time.Now()
+	dial := func(sb *cwsandbox.Sandbox, host string, port int) *cwsandbox.Result {
 		res, err := sb.Exec(t.Context(), []string{"bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/%d", host, port)})
 		require.NoError(t, err)
-		return res, time.Since(began)
+		return res
 	}
 	t.Run("C-170", func(t *testing.T) {
 		for _, address := range []string{"192.0.2.1", "2001:db8::1"} {
-			res, took := dial(sb, address, 80)
+			res := dial(sb, address, 80)
 			assert.NotZero(t, res.ExitCode, address)
 			assert.Contains(t, string(res.Stderr), "unreachable", address)
-			assert.Less(t, took, time.Second, address)
 		}
-		res, _ := dial(sb, "127.0.0.1", here)
+		res := dial(sb, "127.0.0.1", here)
 		assert.Contains(t, string(res.Stderr), "refused", "this machine's services are not the sandbox's")
 
 		p, err := sb.StartProcess(t.Context(), []string{"perl", "-e", httpServer})
@@ -77,7 +75,7 @@ func TestDeniedEgress(t *testing.T) {
 		body, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
 		assert.Equal(t, "inside\n", string(body))
-		res, _ = dial(sb, "127.0.0.1", port)
+		res = dial(sb, "127.0.0.1", port)
 		assert.Zero(t, res.ExitCode, "loopback works: %s", res.Stderr)
 
 		published, err := client.Run(t.Context(), denied, cwsandbox.WithCommand("perl", "-e", httpServer, "8080"),
@@ -100,7 +98,7 @@ func TestDeniedEgress(t *testing.T) {
 		require.NoError(t, err)
 		defer sb.Stop().Wait()
 		assert.Equal(t, []cwsandbox.EgressRule{{Any: true}}, sb.Info().Egress)
-		res, _ := dial(sb, "127.0.0.1", here)
+		res := dial(sb, "127.0.0.1", here)
 		assert.Zero(t, res.ExitCode, "the host's network: %s", res.Stderr)
 	})
 }

@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds what should take a moment.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // child is the program as a process of its own.
 type child struct {

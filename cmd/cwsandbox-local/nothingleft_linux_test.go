@@ -95,9 +95,7 @@ func TestProgramLeavesNothing(t *testing.T) {
 		require.Eventually(t, func() bool { return status.Code(api.ping()) == codes.Unavailable },
 			patience, time.Millisecond, "the shutdown does not begin")
 		c.signal(t, syscall.SIGTERM)
-		begin := time.Now()
 		err := c.wait(t)
-		assert.Less(t, time.Since(begin), time.Second)
 		var exit *exec.ExitError
 		require.ErrorAs(t, err, &exit)
 		assert.Equal(t, syscall.SIGTERM, exit.Sys().(syscall.WaitStatus).Signal())

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds what should take a moment.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // child is the program as a process of its own.
 type child struct {

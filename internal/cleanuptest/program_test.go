@@ -33,7 +33,7 @@ const (
 	// creators is how many it makes at a time.
 	creators = 64
 	// patience is how long anything may take that a correct program does soon.
-	patience = 60 * time.Second
+	patience = 5 * time.Minute
 )
 
 // program makes sandboxes with the default client, and then waits to be ended.

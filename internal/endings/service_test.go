@@ -24,7 +24,7 @@ import (
 
 const (
 	// patience is how long anything may take that a correct program does soon.
-	patience = 60 * time.Second
+	patience = 5 * time.Minute
 	// glance is the time between two looks at what ends by itself. Everything else is noticed at once.
 	glance = 20 * time.Millisecond
 )

@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds what should take a moment.
-const patience = 60 * time.Second
+const patience = 5 * time.Minute
 
 // plan is how a program ends.
 type plan struct {
