@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 			return
 		}
 	}
+	if signal.Ignored(syscall.SIGHUP) { // what tests start gets the default even under nohup
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 	os.Exit(m.Run())
 }
 
