@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/cwsandbox/cwsandbox-go/cwsandboxtest"
+	"github.com/cwsandbox/cwsandbox-go/internal/signaltest"
 )
 
 // patience bounds what should take a moment.
@@ -31,6 +32,7 @@ const patience = 5 * time.Minute
 var programs string
 
 func TestMain(m *testing.M) {
+	signaltest.Defaults()
 	cwsandboxtest.Init() // the helper processes of a server with isolated sandboxes end up here
 	code, err := buildAndRun(m)
 	if err != nil {

@@ -11,16 +11,15 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"os/signal"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"github.com/cwsandbox/cwsandbox-go"
+	"github.com/cwsandbox/cwsandbox-go/internal/signaltest"
 	"github.com/cwsandbox/cwsandbox-go/reaper"
 )
 
@@ -40,9 +39,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(runProgram())
 	}
-	if signal.Ignored(syscall.SIGHUP) { // what tests start gets the default even under nohup
-		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
-	}
+	signaltest.Defaults()
 	os.Exit(m.Run())
 }
 

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver/process"
+	"github.com/cwsandbox/cwsandbox-go/internal/signaltest"
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
 
@@ -37,6 +38,7 @@ func TestMain(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
+	signaltest.Defaults()
 	os.Exit(m.Run())
 }
 

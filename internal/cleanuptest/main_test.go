@@ -5,9 +5,9 @@ package cleanuptest
 import (
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"testing"
+
+	"github.com/cwsandbox/cwsandbox-go/internal/signaltest"
 )
 
 // TestMain makes this binary the program that the tests end, where its environment says so.
@@ -22,8 +22,6 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	if signal.Ignored(syscall.SIGHUP) { // what tests start gets the default even under nohup
-		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
-	}
+	signaltest.Defaults()
 	os.Exit(m.Run())
 }

@@ -7,12 +7,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"github.com/cwsandbox/cwsandbox-go/cwsandboxtest"
+	"github.com/cwsandbox/cwsandbox-go/internal/signaltest"
 )
 
 var (
@@ -47,11 +46,6 @@ func runWithPrograms(m *testing.M) (code int, err error) {
 		return 0, fmt.Errorf("%w: %s", err, out)
 	}
 	withSDK, withoutSDK = filepath.Join(dir, "with"), filepath.Join(dir, "without")
-	// A shell has what it starts in the background ignore some signals. The programs would inherit that, but not a handler.
-	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
-		if signal.Ignored(sig) {
-			signal.Notify(make(chan os.Signal, 1), sig)
-		}
-	}
+	signaltest.Defaults()
 	return m.Run(), nil
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/cwsandbox/cwsandbox-go/cwsandboxtest"
+	"github.com/cwsandbox/cwsandbox-go/internal/signaltest"
 )
 
 var (
@@ -25,6 +26,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, program(role))
 		os.Exit(1)
 	}
+	signaltest.Defaults()
 	cwsandboxtest.Main(m)
 }
 

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cwsandbox/cwsandbox-go/internal/signaltest"
 )
 
 // TestMain lets this binary be the command that is wrapped.
@@ -27,9 +29,7 @@ func TestMain(m *testing.M) {
 			return
 		}
 	}
-	if signal.Ignored(syscall.SIGHUP) { // what tests start gets the default even under nohup
-		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
-	}
+	signaltest.Defaults()
 	os.Exit(m.Run())
 }
 
