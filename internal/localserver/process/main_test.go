@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver/container"
+	"github.com/cwsandbox/cwsandbox-go/internal/signaltest"
 )
 
 func TestMain(m *testing.M) {
@@ -23,6 +24,7 @@ func TestMain(m *testing.M) {
 	if serve := os.Getenv(serveVariable); serve != "" {
 		serveUntilKilled(serve)
 	}
+	signaltest.Defaults()
 	os.Exit(m.Run())
 }
 
