@@ -15,16 +15,13 @@ import (
 // ErrCut says that a stream ended before its end marker.
 var ErrCut = errors.New("the archive ends too early")
 
-// The size of the end marker: two empty blocks.
-const trailer = 2 * 512
-
 // Unpack makes the tree of a tar stream in root, and reads r to its end. Nothing outside root is touched or made
 // reachable, whatever the stream says: names and links that lead out of it are errors, as are devices and the like.
 //
 // What is there is replaced, but for directories, which are filled. A file that was not completed is removed; of what was
 // completed before an error everything stays.
 func Unpack(r io.Reader, root *os.Root, o Options) error {
-	in := &position{r: r}
+	in := &ending{r: r}
 	u := unpacker{
 		tar: tar.NewReader(in), in: in, root: root, options: o,
 		moved: counter{progress: o.Progress}, skipped: make(map[string]bool),
@@ -41,7 +38,7 @@ func Unpack(r io.Reader, root *os.Root, o Options) error {
 
 type unpacker struct {
 	tar     *tar.Reader
-	in      *position
+	in      *ending
 	root    *os.Root
 	options Options
 	moved   counter
@@ -52,24 +49,23 @@ type unpacker struct {
 // link is a symbolic link. Links are made when everything else is there, so that no file can go through one.
 type link struct{ name, target string }
 
-// position counts what was read.
-type position struct {
-	r io.Reader
-	n int64
+// ending remembers whether a stream has come to its end. A whole archive does so only after its end marker.
+type ending struct {
+	r    io.Reader
+	over bool
 }
 
-func (p *position) Read(b []byte) (int, error) {
-	n, err := p.r.Read(b)
-	p.n += int64(n)
+func (e *ending) Read(b []byte) (int, error) {
+	n, err := e.r.Read(b)
+	e.over = n == 0 && err == io.EOF
 	return n, err
 }
 
 func (u *unpacker) entries() error {
 	for {
-		before := u.in.n // all of the last entry, but for what fills its last block
 		h, err := u.tar.Next()
 		switch {
-		case err == io.EOF && u.in.n-before < trailer:
+		case err == io.EOF && u.in.over: // tar takes that for a good end, too
 			return ErrCut
 		case err == io.EOF:
 			return nil
