@@ -149,6 +149,26 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestEndlessNames is about what has to be remembered until the end of the stream: the sandbox could send it without end.
+func TestEndlessNames(t *testing.T) {
+	filtered := Options{Keep: func(name string, _ fs.DirEntry) bool { return name != "left-out" }}
+	for name, entry := range map[string]tar.Header{"a link": symlink("link", "target"), "a directory": dir("left-out")} {
+		for room, refused := range map[int]bool{0: true, 7: true, 10: false} {
+			in := &ending{r: bytes.NewReader(archive(t, entry))}
+			u := unpacker{
+				tar: tar.NewReader(in), in: in, root: newCage(t).root, options: filtered,
+				skipped: make(map[string]bool), held: maxHeld - room,
+			}
+			err := u.entries()
+			if refused {
+				assert.ErrorContains(t, err, "more links", name)
+			} else {
+				assert.NoError(t, err, name)
+			}
+		}
+	}
+}
+
 func TestCutAnywhere(t *testing.T) {
 	whole := archive(t, dir("d/"), file("d/file"), file("other"), symlink("link", "other"), file(strings.Repeat("n", 200)))
 	for n := range whole {

@@ -15,6 +15,10 @@ import (
 // ErrCut says that a stream ended before its end marker.
 var ErrCut = errors.New("the archive ends too early")
 
+// maxHeld bounds the names that are remembered until the end of a stream: those of links, and of directories that are left
+// out. Half a million and more fit in.
+const maxHeld = 64 << 20
+
 // Unpack makes the tree of a tar stream in root, and reads r to its end. Nothing outside root is touched or made
 // reachable, whatever the stream says: names and links that lead out of it are errors, as are devices and the like.
 //
@@ -44,6 +48,7 @@ type unpacker struct {
 	moved   counter
 	skipped map[string]bool // directories
 	links   []link
+	held    int // bytes of the names in these two
 }
 
 // link is a symbolic link. Links are made when everything else is there, so that no file can go through one.
@@ -74,6 +79,9 @@ func (u *unpacker) entries() error {
 		}
 		if err := u.entry(h); err != nil {
 			return err
+		}
+		if u.held > maxHeld {
+			return errors.New("the archive has more links, or directories that are left out, than can be remembered")
 		}
 		if _, err := io.Copy(io.Discard, u.tar); err != nil { // what was left out
 			return cut(err)
@@ -112,6 +120,7 @@ func (u *unpacker) entry(h *tar.Header) error {
 			return fmt.Errorf("%s is a link that leads outside, to %q: a filter can leave it out", name, h.Linkname)
 		}
 		u.links = append(u.links, link{name, h.Linkname})
+		u.held += len(name) + len(h.Linkname)
 		return nil
 	case tar.TypeLink:
 		return u.makeHardLink(name, h.Linkname)
@@ -157,6 +166,7 @@ func (u *unpacker) skips(name string, h *tar.Header) (skip bool) {
 	}
 	if h.Typeflag == tar.TypeDir {
 		u.skipped[name] = true
+		u.held += len(name)
 	}
 	return true
 }
