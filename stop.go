@@ -97,13 +97,14 @@ func (s *shared) stopOnce(config stopConfig) (StopResult, error) {
 	}
 	run = &stopRun{volumes: volumes, done: make(chan struct{})}
 	s.stop = run
-	grace := s.grace
-	s.mu.Unlock()
+	r := removal{grace: s.grace, volumes: volumes, requestID: config.archiveID()}
 	if config.grace != nil {
-		grace = *config.grace
+		r.grace = *config.grace
 	}
+	deletion := s.deleteLocked(r) // before anybody else's, which would archive nothing
+	s.mu.Unlock()
 
-	run.result, run.err = s.stopNow(removal{grace: grace, volumes: volumes, requestID: config.archiveID()}, config.waitSnapshot())
+	run.result, run.err = s.finishStop(deletion, r.budget(), config.waitSnapshot())
 	run.result.Info = s.snapshot()
 	s.mu.Lock()
 	s.stop = nil // what comes later sees the end, or tries again
@@ -117,11 +118,11 @@ func (s *shared) stopOnce(config stopConfig) (StopResult, error) {
 	return run.result, run.err
 }
 
-// stopNow deletes the sandbox, unless it is on its way already, and waits for the end, and for its snapshots beside that.
-func (s *shared) stopNow(r removal, archives bool) (StopResult, error) {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), r.budget(), errOwnLimit)
+// finishStop waits for the delete of a stop, and then for the end, and for its snapshots beside that.
+func (s *shared) finishStop(deletion *Future[removed], budget time.Duration, archives bool) (StopResult, error) {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), budget, errOwnLimit)
 	defer cancel()
-	done, err := s.deleteOnce(r).Wait()
+	done, err := deletion.Wait()
 	if err != nil || done.missing {
 		return StopResult{Missing: done.missing}, err
 	}
@@ -174,6 +175,11 @@ func (r removal) budget() time.Duration {
 func (s *shared) deleteOnce(r removal) *Future[removed] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.deleteLocked(r)
+}
+
+// deleteLocked is deleteOnce for a caller that holds s.mu.
+func (s *shared) deleteLocked(r removal) *Future[removed] {
 	switch {
 	case s.deletion != nil && !s.deletion.finished():
 	case s.draining() || s.gone || s.ended():

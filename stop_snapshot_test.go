@@ -184,6 +184,24 @@ func TestStopSnapshot(t *testing.T) {
 		_, err := sb.Stop(WithStopSnapshot("a")).Wait()
 		require.ErrorIs(t, err, ErrSnapshotConflict)
 	})
+	t.Run("no delete without them slips in", func(t *testing.T) {
+		for range 200 {
+			synctest.Test(t, func(t *testing.T) {
+				f, c := fakeClient(t)
+				s := scratch(t, f, c).s
+				stop := Go(func() (StopResult, error) { return s.stopOnce(stopConfig{archive: true}) })
+				for begun := false; !begun; { // as a cleanup that comes just then
+					s.mu.Lock()
+					begun = s.stop != nil
+					s.mu.Unlock()
+				}
+				s.deleteOnce(removal{}).Wait()
+				result, err := stop.Wait()
+				require.NoError(t, err)
+				require.Equal(t, both, result.SnapshotIDs)
+			})
+		}
+	})
 	bubble(t, "a stop need not wait for its snapshots", func(t *testing.T, f *fake, c *Client) {
 		result, err := scratch(t, f, c).Stop(WithStopSnapshot(), WithSnapshotWait(false)).Wait()
 		require.NoError(t, err)
