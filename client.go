@@ -32,6 +32,7 @@ type Client struct {
 	link      *hook.Connection // as the guard knows the client; nil with a registry of its own
 	host      *host
 	requests  atomic.Uint64 // numbers of the requests whose answers are compared
+	closing   sync.Once
 	closed    chan struct{}
 	expiry    *expiry
 	beats     *heartbeats
@@ -85,20 +86,19 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 // [Sandbox.Stop] and [Session.Close] still work; until all of them are known to have ended, which is looked for
 // when their lifetimes are over, a connection stays open. Stops
 // of sandboxes that were only attached or listed are cut. Closing twice is no error.
-func (c *Client) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.isClosed() {
-		return nil
-	}
-	close(c.closed)
-	c.endpoints.CloseIdleConnections()
-	if n := c.registry.count(c); n > 0 {
-		c.config.logger.Info("the client was closed while sandboxes are tracked", "count", n)
+func (c *Client) Close() (err error) {
+	c.closing.Do(func() {
+		close(c.closed)
+		c.endpoints.CloseIdleConnections()
+		n := c.registry.count(c)
+		if n == 0 {
+			err = c.closeWhole()
+			return
+		}
 		c.conn.Drain()
-		return nil
-	}
-	return c.closeWhole()
+		c.config.logger.Info("the client was closed while sandboxes are tracked", "count", n)
+	})
+	return err
 }
 
 // closeWhole ends everything, whatever is left to stop.

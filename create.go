@@ -61,12 +61,25 @@ func (c *Client) create(ctx context.Context, op string, owner *sessionState, opt
 	return s, nil
 }
 
-// createOnce is one try of a create. Whatever happens, nothing is left behind unseen: a create whose outcome is unknown is
-// replayed, with the same request id, and what comes back is deleted.
+// createOnce is one try of a create.
 func (c *Client) createOnce(ctx context.Context, op string, owner *sessionState, config *createConfig) (*shared, error) {
 	requestID := newRequestID()
 	config.wrap(requestID)
 	cr := &creation{client: c, op: op, config: config, owner: owner, request: config.request(requestID), began: time.Now()}
+	s, err := cr.carryOut(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// A logger may block: by now neither a cleanup nor a close waits for this create.
+	c.config.logger.LogAttrs(ctx, slog.LevelDebug, "a sandbox was created", slog.String("op", op),
+		slog.String("sandbox", s.id), slog.Any("state", s.snapshot().State), slog.String("request_id", requestID))
+	return s, nil
+}
+
+// carryOut makes the sandbox. Whatever happens, nothing is left behind unseen: a create whose outcome is unknown is
+// replayed, with the same request id, and what comes back is deleted.
+func (cr *creation) carryOut(ctx context.Context) (*shared, error) {
+	c, op, owner := cr.client, cr.op, cr.owner
 	if err := ctx.Err(); err != nil {
 		return nil, cr.call().wrap(ctxError(ctx))
 	}
@@ -93,8 +106,6 @@ func (c *Client) createOnce(ctx context.Context, op string, owner *sessionState,
 		return nil, cr.abandon(cr.call().refuse("the session was closed meanwhile", ErrClosed))
 	}
 	owner.count()
-	c.config.logger.LogAttrs(ctx, slog.LevelDebug, "a sandbox was created",
-		slog.String("op", op), slog.String("sandbox", s.id), slog.String("request_id", requestID))
 	return s, nil
 }
 
@@ -206,7 +217,7 @@ func (cr *creation) send(ctx context.Context, opts ...grpc.CallOption) (*shared,
 	cr.mu.Unlock()
 	c.registry.created(cr.entry, s)
 	s.noteToken(cr, record)
-	s.apply(n, record)
+	s.learn(n, record)
 	c.expiry.arm(s.expires())
 	c.beats.keep(s)
 	return s, nil

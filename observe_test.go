@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -75,7 +76,7 @@ func TestLogOfASandbox(t *testing.T) {
 		defer mu.Unlock()
 		rest, found := lines.String(), false
 		for _, part := range []string{
-			`msg="a sandbox was created" op=run sandbox=sb-1 request_id=`,
+			`msg="a sandbox was created" op=run sandbox=sb-1 state=creating request_id=`,
 			`msg="a sandbox was seen in a new state" sandbox=sb-1 state=running`,
 			`msg="a sandbox was stopped" sandbox=sb-1 state=completed`,
 		} {
@@ -84,5 +85,63 @@ func TestLogOfASandbox(t *testing.T) {
 		}
 		assert.NotContains(t, lines.String(), "test-key")
 		assert.NotContains(t, lines.String(), secret)
+	})
+}
+
+// told is the handler of a logger that calls a function with each message.
+type told struct {
+	slog.Handler
+	call func(message string)
+}
+
+func (told) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l told) Handle(_ context.Context, r slog.Record) error {
+	l.call(r.Message)
+	return nil
+}
+
+func TestLoggerThatBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		f, c := fakeClient(t, WithLogger(slog.New(told{slog.DiscardHandler, func(message string) {
+			if message == "a sandbox was created" || strings.Contains(message, "new state") {
+				<-release
+			}
+		}})))
+		s, err := c.NewSession()
+		require.NoError(t, err)
+		creates := []*Future[*Sandbox]{
+			Go(func() (*Sandbox, error) { return c.Create(t.Context()) }),
+			Go(func() (*Sandbox, error) { return s.Create(t.Context()) }),
+		}
+		synctest.Wait()
+		require.NoError(t, s.Close(), "does not wait for the create that has made its sandbox")
+		require.NoError(t, cleanup(c, time.Second))
+		assert.Equal(t, 1, f.count("DeleteSandbox"))
+		assert.Zero(t, c.registry.count(c))
+		close(release)
+		_, err = WaitAll(t.Context(), creates...)
+		require.NoError(t, err)
+	})
+}
+
+func TestLoggerThatUsesTheClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c *Client
+		lines := 0
+		f, made := fakeClient(t, WithLogger(slog.New(told{slog.DiscardHandler, func(message string) {
+			if strings.HasPrefix(message, "the client was closed") {
+				lines++
+				assert.NotNil(t, c.known("sb-1"))
+				assert.True(t, c.isClosed())
+			}
+		}})))
+		c = made
+		sb := running(t, f, c)
+		require.NoError(t, c.Close())
+		assert.Equal(t, 1, lines)
+		_, err := sb.Stop().Wait()
+		require.NoError(t, err)
 	})
 }

@@ -97,19 +97,24 @@ func (c *Client) forget(id string) {
 // newer one.
 func (c *Client) request() uint64 { return c.requests.Add(1) }
 
-// apply takes over a record that answers request number n.
+// apply takes over a record that answers request number n, and logs a new state.
 func (s *shared) apply(n uint64, record *sandboxv1.Sandbox) {
-	s.mu.Lock()
-	before := s.info.State
-	ended := s.applyLocked(n, infoOf(record, time.Now()))
-	after := s.info.State
-	s.mu.Unlock()
-	if before != after {
+	if before, after := s.learn(n, record); before != after {
 		s.client.config.logger.Debug("a sandbox was seen in a new state", "sandbox", s.id, "state", after)
 	}
+}
+
+// learn is apply without the log, which may block. It returns the state as it was known before, and as it is now.
+func (s *shared) learn(n uint64, record *sandboxv1.Sandbox) (before, after State) {
+	s.mu.Lock()
+	before = s.info.State
+	ended := s.applyLocked(n, infoOf(record, time.Now()))
+	after = s.info.State
+	s.mu.Unlock()
 	if ended {
 		s.untrack()
 	}
+	return before, after
 }
 
 // applyLocked reports whether the sandbox is now known to have ended.
