@@ -36,6 +36,7 @@ type creation struct {
 	entry   *entry
 	owner   *sessionState // may be nil
 	began   time.Time
+	known   *shared // of a repetition: what the first one has made; nil otherwise
 
 	mu     sync.Mutex
 	made   *shared           // nil until the id is known
@@ -135,13 +136,11 @@ func (cr *creation) call() call {
 // run sends the request. UNAVAILABLE is repeated by the transport; any other answer that leaves the outcome open is
 // repeated here, once, as long as the caller waits.
 func (cr *creation) run(ctx context.Context) (*shared, error) {
-	limit, doubt := transport.Timeout(cr.config.requestTimeout), false
-	watch := transport.OnRetry(func(err error) { doubt = doubt || ambiguous(err) })
-	s, first := cr.send(ctx, limit, watch, transport.RepeatUnless(cr.spills))
+	limit := transport.Timeout(cr.config.requestTimeout)
+	s, open, first := cr.try(ctx, limit, transport.RepeatUnless(cr.spills))
 	if first == nil {
 		return s, nil
 	}
-	open := ambiguous(first) || doubt && !conclusive(first)
 	if open && ctx.Err() == nil && !unavailable(first) {
 		s, err := cr.send(ctx, limit, transport.RepeatUnless(cr.spills))
 		if err == nil {
@@ -156,6 +155,36 @@ func (cr *creation) run(ctx context.Context) (*shared, error) {
 		return nil, cr.call().wrap(first)
 	}
 	return nil, cr.abandon(cr.call().wrap(first))
+}
+
+// try is send, and reports whether a failure leaves open what became of the create.
+func (cr *creation) try(ctx context.Context, opts ...grpc.CallOption) (s *shared, open bool, err error) {
+	doubt := false
+	watch := transport.OnRetry(func(err error) { doubt = doubt || ambiguous(err) })
+	s, err = cr.send(ctx, append(opts, watch)...)
+	return s, err != nil && (ambiguous(err) || doubt && !conclusive(err)), err
+}
+
+// again repeats a create that has made s, for what its answer tells. It is tracked as the first one was: a service that has
+// forgotten that one makes another sandbox, which is deleted, even if the answer is lost.
+func (cr *creation) again(ctx context.Context, op string, s *shared, opts ...grpc.CallOption) error {
+	repeated := &creation{client: cr.client, op: op, config: cr.config, request: cr.request, known: s}
+	ctx, err := cr.client.registry.begin(ctx, repeated)
+	if err != nil {
+		return err
+	}
+	defer cr.client.registry.decide(repeated.entry)
+	other, open, err := repeated.try(ctx, opts...)
+	switch {
+	case err == nil && other == s:
+		return nil
+	case err == nil:
+		err = repeated.call().refuse("the service has forgotten the create", ErrNotFound)
+	case !open:
+		repeated.forget()
+		return err
+	}
+	return repeated.blame(ctx, repeated.abandon(repeated.call().wrap(err)))
 }
 
 // spills reports whether a failure ends this try because there is another place.
@@ -196,7 +225,7 @@ func (cr *creation) undoOnce(release func()) *Future[struct{}] {
 func (cr *creation) send(ctx context.Context, opts ...grpc.CallOption) (*shared, error) {
 	c := cr.client
 	n := c.request()
-	record, err := cr.ask(ctx, opts...)
+	record, err := c.sendCreate(ctx, cr.request, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -204,6 +233,12 @@ func (cr *creation) send(ctx context.Context, opts ...grpc.CallOption) (*shared,
 		return nil, errNoID
 	}
 	s := c.stateOf(record.GetSandboxId())
+	if s == cr.known {
+		cr.forget()
+		s.noteToken(cr, record)
+		s.apply(n, record)
+		return s, nil
+	}
 	s.mu.Lock()
 	s.grace, s.info.lease = cr.config.grace, cr.config.wrapped
 	if s.info.Volumes == nil { // the answer may not repeat the spec
@@ -308,6 +343,9 @@ func (cr *creation) replayAndDelete(ctx context.Context) error {
 		s, err = cr.replay(ctx)
 	}
 	switch {
+	case err == nil && s == cr.known:
+		cr.release()
+		return nil
 	case err == nil:
 		if err = s.discard(ctx); err != nil {
 			cr.owner.own(s)

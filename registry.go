@@ -48,7 +48,10 @@ func (r *registry) begin(ctx context.Context, cr *creation) (context.Context, er
 		r.signals.install()
 	}
 	g := r.guard()
-	frozen := g.freeze(cr.request)
+	var frozen []byte
+	if cr.known == nil { // else undoing it would end the sandbox of the first one, which may have been detached
+		frozen = g.freeze(cr.request)
+	}
 	defer g.await()
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/cwsandbox/cwsandbox-go/internal/transport"
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
@@ -146,16 +144,9 @@ func (s *shared) recoverToken(c call) (*Future[ShareToken], error) {
 func (s *shared) replayForToken(ctx context.Context, made *creation) (ShareToken, error) {
 	c := call{op: "share token", sandbox: s.id}
 	for interval := firstInterval; ; interval = min(2*interval, largestInterval) {
-		n := s.client.request()
-		record, err := made.ask(ctx, transport.RetryFor(shareTokenBudget))
-		if err != nil {
+		if err := made.again(ctx, c.op, s, transport.RetryFor(shareTokenBudget)); err != nil {
 			return ShareToken{}, err
 		}
-		if id := record.GetSandboxId(); id != s.id {
-			return ShareToken{}, made.strayed(n, record)
-		}
-		s.noteToken(made, record)
-		s.apply(n, record)
 		s.mu.Lock()
 		token := s.token
 		_, over := s.readyNow(c.op)
@@ -195,26 +186,4 @@ func wantsToken(services []ServiceStatus) bool {
 		}
 	}
 	return false
-}
-
-// ask makes the one call of the create, which never changes.
-func (cr *creation) ask(ctx context.Context, opts ...grpc.CallOption) (*sandboxv1.Sandbox, error) {
-	return cr.client.sendCreate(ctx, cr.request, opts...)
-}
-
-// strayed deletes what a repeated create has made anew, because the service had forgotten the first one.
-func (cr *creation) strayed(n uint64, record *sandboxv1.Sandbox) error {
-	cause := cr.call().refuse("the service has forgotten the create", ErrNotFound)
-	if record.GetSandboxId() == "" {
-		return cause
-	}
-	s := cr.client.stateOf(record.GetSandboxId())
-	s.apply(n, record)
-	return patiently(cause, undo(cr.client, func(ctx context.Context) error {
-		err := s.discard(ctx)
-		if err != nil {
-			cr.owner.own(s)
-		}
-		return err
-	}))
 }

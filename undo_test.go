@@ -167,6 +167,69 @@ func TestAbandonedCreates(t *testing.T) {
 	})
 }
 
+// A create that is repeated for its share token makes another sandbox where the service has forgotten the first one.
+func TestRepeatedCreates(t *testing.T) {
+	// forgetful returns a handle of a sandbox whose token has to be asked for. The service answers that by answers.
+	forgetful := func(t *testing.T, f *fake, c *Client, answers func(n int) (*sandboxv1.Sandbox, error)) *Sandbox {
+		f.tokenless(1, "")
+		sb, err := c.Create(t.Context(), shared8080())
+		require.NoError(t, err)
+		f.create = func(_ context.Context, n int, _ *sandboxv1.CreateSandboxRequest) (*sandboxv1.Sandbox, error) {
+			return answers(n)
+		}
+		return sb
+	}
+	bubble(t, "what cannot be deleted stays tracked", func(t *testing.T, f *fake, c *Client) {
+		sb := forgetful(t, f, c, func(int) (*sandboxv1.Sandbox, error) { return record("sb-2", creatingV), nil })
+		answer := f.delete
+		f.delete = refuseDeletes
+		_, err := sb.ShareToken(t.Context())
+		require.ErrorIs(t, err, ErrNotFound)
+		require.ErrorIs(t, err, ErrPermissionDenied)
+		assert.ErrorContains(t, err, "sb-2")
+		assert.Equal(t, 2, c.registry.count(c))
+		f.delete = answer
+		require.NoError(t, cleanup(c, time.Second))
+		assert.ElementsMatch(t, []string{"sb-1", "sb-2"}, f.deleted()[1:])
+		assert.Zero(t, c.registry.count(c))
+	})
+	bubble(t, "an answer that was lost is found out", func(t *testing.T, f *fake, c *Client) {
+		sb := forgetful(t, f, c, func(n int) (*sandboxv1.Sandbox, error) {
+			if n == 2 {
+				return nil, failure(codes.Internal, "")
+			}
+			return record("sb-2", creatingV), nil
+		})
+		_, err := sb.ShareToken(t.Context())
+		require.Error(t, err)
+		assert.Equal(t, []string{"sb-2"}, f.deleted())
+		assert.Equal(t, 1, c.registry.count(c))
+	})
+	bubble(t, "and does not end the sandbox itself", func(t *testing.T, f *fake, c *Client) {
+		sb := forgetful(t, f, c, func(n int) (*sandboxv1.Sandbox, error) {
+			if n == 2 {
+				return nil, failure(codes.Internal, "")
+			}
+			return record("sb-1", runningV), nil
+		})
+		require.NoError(t, sb.Detach(t.Context()))
+		_, err := sb.ShareToken(t.Context())
+		require.Error(t, err)
+		require.NotErrorIs(t, err, ErrUndecided)
+		assert.Empty(t, f.deleted())
+		assert.Zero(t, c.registry.count(c), "nor is it tracked again")
+	})
+	bubble(t, "a cleanup admits none", func(t *testing.T, f *fake, c *Client) {
+		sb := forgetful(t, f, c, func(int) (*sandboxv1.Sandbox, error) { return record("sb-1", runningV), nil })
+		require.NoError(t, sb.Detach(t.Context()))
+		c.registry.enter(0)
+		defer c.registry.leave()
+		_, err := sb.ShareToken(t.Context())
+		require.ErrorIs(t, err, ErrClosed)
+		assert.Equal(t, 1, f.count("CreateSandbox"))
+	})
+}
+
 func TestEnds(t *testing.T) {
 	bubble(t, "an end without a state counts after running too", func(t *testing.T, f *fake, c *Client) {
 		sb := running(t, f, c)
