@@ -48,6 +48,7 @@ func (sb *Sandbox) ReadFile(ctx context.Context, path string, opts ...FileOption
 	if err := sb.s.ready(ctx, c.op); err != nil {
 		return nil, err
 	}
+	defer sb.s.client.registry.signals.afterSignal()
 	reply, err := sb.s.data.ReadFile(ctx, &sandboxv1.ReadFileRequest{
 		SandboxId: sb.s.id,
 		Path:      path,
@@ -129,6 +130,7 @@ func (s *shared) writeWhole(ctx context.Context, c call, file *fileConfig, data 
 	if err := s.ready(ctx, c.op); err != nil {
 		return err
 	}
+	defer s.client.registry.signals.afterSignal()
 	_, err := s.data.WriteFile(ctx, &sandboxv1.WriteFileRequest{
 		SandboxId: s.id,
 		Path:      c.path,

@@ -34,6 +34,7 @@ func (sb *Sandbox) Refresh(ctx context.Context) (Info, error) {
 	case final:
 		return s.snapshot(), nil
 	}
+	defer s.client.registry.signals.afterSignal()
 	if err := s.get(ctx, "refresh"); err != nil {
 		if answeredNotFound(err) {
 			s.lost()

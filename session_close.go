@@ -21,7 +21,6 @@ func (s *Session) Close() error {
 	if s == nil {
 		return nil
 	}
-	defer s.state.client.registry.signals.afterSignal()
 	_, err := s.state.close().Wait()
 	return err
 }
@@ -48,6 +47,7 @@ func (st *sessionState) close() *Future[struct{}] {
 
 // stopAll is one round of a close. The owned sandboxes need not wait for creates in flight, which may take long to undo.
 func (st *sessionState) stopAll() (struct{}, error) {
+	defer st.client.registry.signals.afterSignal()
 	stops := make(map[*shared]*Future[StopResult])
 	st.stopOwned(stops)
 	st.creates.Wait()
