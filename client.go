@@ -32,6 +32,7 @@ type Client struct {
 	link      *hook.Connection // as the guard knows the client; nil with a registry of its own
 	host      *host
 	requests  atomic.Uint64 // numbers of the requests whose answers are compared
+	stops     atomic.Int64  // under way
 	closing   sync.Once
 	closed    chan struct{}
 	expiry    *expiry
@@ -81,22 +82,22 @@ func NewClient(opts ...ClientOption) (*Client, error) {
 	return c, nil
 }
 
-// Close ends the client's connections; calls in flight and later ones fail with [ErrClosed]. It stops no sandbox. While
-// sandboxes of this client are tracked, what is needed to stop them stays: stops that are under way go on, and
-// [Sandbox.Stop] and [Session.Close] still work; until all of them are known to have ended, which is looked for
-// when their lifetimes are over, a connection stays open. Stops
-// of sandboxes that were only attached or listed are cut. Closing twice is no error.
+// Close ends the client's connections; calls in flight and later ones fail with [ErrClosed]. It stops no sandbox. Stops that
+// are under way go on. While sandboxes of this client are tracked, what is needed to stop them stays: [Sandbox.Stop] and
+// [Session.Close] still work; until all of them are known to have ended, which is looked for when their lifetimes are over,
+// a connection stays open. Closing twice is no error.
 func (c *Client) Close() (err error) {
 	c.closing.Do(func() {
 		close(c.closed)
 		c.endpoints.CloseIdleConnections()
-		n := c.registry.count(c)
-		if n == 0 {
+		if !c.needed() {
 			err = c.closeWhole()
 			return
 		}
 		c.conn.Drain()
-		c.config.logger.Info("the client was closed while sandboxes are tracked", "count", n)
+		if n := c.registry.count(c); n > 0 {
+			c.config.logger.Info("the client was closed while sandboxes are tracked", "count", n)
+		}
 	})
 	return err
 }
@@ -109,9 +110,18 @@ func (c *Client) closeWhole() error {
 
 // settled closes what Close has kept open, once nothing of this client is left to stop.
 func (c *Client) settled() {
-	if c.isClosed() && c.registry.count(c) == 0 {
+	if c.isClosed() && !c.needed() {
 		c.closeWhole()
 	}
+}
+
+// needed reports whether there is something that only an open client can stop.
+func (c *Client) needed() bool { return c.stops.Load() > 0 || c.registry.count(c) > 0 }
+
+// stopOver ends one of the stops that are counted.
+func (c *Client) stopOver() {
+	c.stops.Add(-1)
+	c.settled()
 }
 
 func (c *Client) isClosed() bool { return isClosed(c.closed) }

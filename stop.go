@@ -77,6 +77,8 @@ func (sb *Sandbox) Stop(opts ...StopOption) *Future[StopResult] {
 
 // stopOnce stops the sandbox, or joins the stop that is in flight.
 func (s *shared) stopOnce(config stopConfig) (StopResult, error) {
+	s.client.stops.Add(1)
+	defer s.client.stopOver()
 	s.mu.Lock()
 	volumes, err := s.volumesOf(config)
 	if err == nil {

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/cwsandbox/cwsandbox-go/internal/transport"
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
 
@@ -183,6 +184,28 @@ func TestStopSnapshot(t *testing.T) {
 		assert.Equal(t, 1, f.count("DeleteSandbox"))
 		_, err := sb.Stop(WithStopSnapshot("a")).Wait()
 		require.ErrorIs(t, err, ErrSnapshotConflict)
+	})
+	bubble(t, "closing the client does not cut it", func(t *testing.T, f *fake, c *Client) {
+		stop := scratch(t, f, c).Stop(WithStopSnapshot()).Start()
+		synctest.Wait()
+		require.NoError(t, c.Close())
+		result, err := stop.Wait()
+		require.NoError(t, err)
+		assert.Equal(t, both, result.SnapshotIDs)
+		before := f.count("GetSandbox")
+		_, err = c.sandboxes.GetSandbox(t.Context(), &sandboxv1.GetSandboxRequest{SandboxId: "sb-1"}, transport.AfterDrain())
+		require.Error(t, err)
+		assert.Equal(t, before, f.count("GetSandbox"), "the connections have ended with it")
+	})
+	bubble(t, "nor does the end of the sandbox, which is tracked no more", func(t *testing.T, f *fake, c *Client) {
+		s, err := c.NewSession()
+		require.NoError(t, err)
+		sb := scratch(t, f, c)
+		require.NoError(t, s.Adopt(sb))
+		require.NoError(t, c.Close())
+		result, err := sb.Stop(WithStopSnapshot()).Wait()
+		require.NoError(t, err)
+		assert.Equal(t, both, result.SnapshotIDs)
 	})
 	t.Run("no delete without them slips in", func(t *testing.T) {
 		for range 200 {
