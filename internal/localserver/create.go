@@ -119,7 +119,7 @@ func (s *Server) newRecord(p *plan, who identity, now time.Time) *record {
 		create:      now.Round(0), // page tokens carry no monotonic reading
 		lifetime:    time.Duration(seconds) * time.Second,
 		effective:   p.effective,
-		state:       creating,
+		state:       pending,
 		changed:     make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())

@@ -494,6 +494,31 @@ func TestHooks(t *testing.T) {
 			assert.Equal(t, completed, w.state(id))
 		})
 	})
+	t.Run("one state at a time is held", func(t *testing.T) {
+		for _, state := range []sandboxv1.State{pending, creating} {
+			inWorld(t, Options{}, func(w *world) {
+				w.srv.Hold("held", state)
+				sb := w.create(tagged("held"))
+				assert.Equal(t, state, sb.GetStatus().GetState())
+				time.Sleep(time.Minute)
+				assert.Equal(t, state, w.state(sb.GetSandboxId()))
+				w.srv.Release("held")
+				synctest.Wait()
+				assert.Equal(t, running, w.state(sb.GetSandboxId()))
+			})
+		}
+	})
+	t.Run("a sandbox that is set to TERMINATING can be deleted", func(t *testing.T) {
+		inWorld(t, Options{}, func(w *world) {
+			id := w.run()
+			w.srv.SetState(id, terminating)
+			w.delete(id, 0)
+			synctest.Wait()
+			assert.Equal(t, completed, w.state(id))
+			assert.EqualValues(t, 137, w.get(id).GetStatus().GetExitCode())
+			w.srv.SetState(w.run(), terminating) // ends with the server
+		})
+	})
 	t.Run("set state and exit code", func(t *testing.T) {
 		inWorld(t, Options{}, func(w *world) {
 			id := w.run()

@@ -57,7 +57,7 @@ func (r *record) delete(grace time.Duration) {
 	if at := r.server.now().Add(grace); r.ending == nil || at.Before(r.killAt) {
 		r.killAt = at
 	}
-	if r.state != terminating {
+	if r.ending == nil || r.state != terminating { // a test may have set the state
 		r.ending = r.deletion()
 		r.state, r.reason = terminating, r.ending.reason
 	}
@@ -67,7 +67,8 @@ func (r *record) delete(grace time.Duration) {
 
 // deletion describes the end of a deleted sandbox. One that never was RUNNING has no exit code.
 func (r *record) deletion() *ending {
-	if r.state != running && r.state != paused {
+	switch r.state {
+	case preparing, pending, creating:
 		return &ending{state: r.server.opt.DeleteEndsIn, reason: "deleted before start"}
 	}
 	return &ending{state: r.server.opt.DeleteEndsIn, reason: "deleted", fromMain: !r.server.opt.OmitExitCodeOnDelete}
