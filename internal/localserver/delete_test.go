@@ -274,12 +274,18 @@ func TestPurge(t *testing.T) {
 		inWorld(t, Options{Keys: keys}, func(w *world) {
 			w.ctx = as(context.Background(), "ann")
 			id := w.run()
-			for token, count := range map[string]int32{"bob": 0, "boss": 1} {
-				resp, err := w.api.PurgeSandboxes(as(context.Background(), token), &sandboxv1.PurgeSandboxesRequest{PurgeAll: true, DryRun: true})
+			purge := func(token string, dry bool) int32 {
+				resp, err := w.api.PurgeSandboxes(as(context.Background(), token), &sandboxv1.PurgeSandboxesRequest{PurgeAll: true, DryRun: dry})
 				require.NoError(t, err)
-				assert.Equal(t, count, resp.GetPurgeCount(), token)
+				synctest.Wait()
+				return resp.GetPurgeCount()
 			}
+			assert.Zero(t, purge("bob", true))
+			assert.Zero(t, purge("bob", false))
+			assert.EqualValues(t, 1, purge("boss", true))
 			assert.Equal(t, running, w.state(id))
+			assert.EqualValues(t, 1, purge("boss", false))
+			assert.Equal(t, completed, w.state(id))
 		})
 	})
 }
