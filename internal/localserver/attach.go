@@ -26,7 +26,8 @@ func resolveSizes(c *checker, spec *sandboxv1.SandboxSpec, demands []demand) *sa
 			continue
 		}
 		percent, _ := strconv.ParseInt(text, 10, 64) // was found valid
-		size, _ := quantity.Parse(strconv.FormatInt(memory.Ceil()/100*percent, 10))
+		hundredth, rest := memory.Ceil()/100, memory.Ceil()%100
+		size, _ := quantity.Parse(strconv.FormatInt(hundredth*percent+rest*percent/100, 10))
 		c.require(!size.IsZero(), indexed("spec.volumes", i)+".scratch.size", "must not be a percentage where no memory is asked for")
 		if resolved == spec {
 			resolved = proto.CloneOf(spec)

@@ -48,6 +48,7 @@ func TestWhatSandboxesAskForIsChecked(t *testing.T) {
 			}
 			w.requireCreateFaults(append(faults, createFault{"repeated",
 				allOf(scratchOf("v", &sandboxv1.ScratchVolume{}), mountedAt("v", "/v", "/v")), badField(at + "volume_mounts[1].mount_path")}))
+			w.create(scratchOf("v", &sandboxv1.ScratchVolume{}), mountedAt("v", "/"+strings.Repeat("x", 255), "/v", "/v/below", "/etcetera"))
 		})
 	})
 	t.Run("C-081", func(t *testing.T) {
@@ -55,12 +56,16 @@ func TestWhatSandboxesAskForIsChecked(t *testing.T) {
 		inWorld(t, Options{}, func(w *world) {
 			var faults []createFault
 			for _, v := range []*sandboxv1.ScratchVolume{
-				{Medium: memory}, {Medium: memory, Size: "0%"}, {Medium: memory, Size: "101%"}, {Medium: memory, Size: "x"},
+				{Medium: memory}, {Medium: memory, Size: "0%"}, {Medium: memory, Size: "101%"}, {Medium: memory, Size: "x"}, {Medium: memory, Size: "+50%"},
 				{Medium: disk, Size: "50%"}, {Size: "50%"},
 			} {
 				faults = append(faults, createFault{v.String(), scratchOf("v", v), badField("spec.volumes[0].scratch.size")})
 			}
 			w.requireCreateFaults(faults)
+			for percent, size := range map[string]string{"50%": "512Mi", "25%": "256Mi", "1%": "10737418", "100%": "1Gi"} {
+				sb := w.create(scratchOf("v", &sandboxv1.ScratchVolume{Medium: memory, Size: percent})) // of 1Gi, by default
+				assert.Equal(t, size, sb.GetSpec().GetVolumes()[0].GetScratch().GetSize())
+			}
 		})
 	})
 	t.Run("C-083", func(t *testing.T) {

@@ -44,7 +44,7 @@ func (c *checker) scratchSize(field string, v *sandboxv1.ScratchVolume) {
 	}
 	n, err := strconv.Atoi(percent)
 	c.require(memory, field, "must not be a percentage on disk")
-	c.require(err == nil && n >= 1 && n <= 100, field, "must be between 1%% and 100%%")
+	c.require(err == nil && n >= 1 && n <= 100 && percent == strconv.Itoa(n), field, "must be between 1%% and 100%%")
 }
 
 func validVolumeName(name string) bool {
