@@ -12,7 +12,7 @@ import (
 // runnerRetry is when a client should ask again for a runner that is not there.
 const runnerRetry = time.Second
 
-// admit decides whether a well-formed sandbox can be had here.
+// admit decides whether a well-formed sandbox can be had here: whether it is allowed, and then whether there is a place for it.
 func (s *Server) admit(spec *sandboxv1.SandboxSpec, demands []demand) error {
 	if err := s.checkCeiling(demands); err != nil {
 		return err
@@ -27,18 +27,18 @@ func (s *Server) admit(spec *sandboxv1.SandboxSpec, demands []demand) error {
 	if slices.ContainsFunc(demands, func(d demand) bool { return d.gpu }) {
 		return noGPU(spec.GetMode())
 	}
-	if err := s.admitNetwork(spec.GetNetwork()); err != nil {
-		return err
-	}
-	if err := s.admitSecurity(spec); err != nil {
-		return err
-	}
 	if s.opt.NoShareTokens && needsShareToken(spec) {
 		return refusal{
 			code:   codes.FailedPrecondition,
 			reason: reasonNoShareTokens,
 			text:   "no runner offers endpoints with a share token",
 		}.err()
+	}
+	if err := s.admitNetwork(spec.GetNetwork()); err != nil {
+		return err
+	}
+	if err := s.admitSecurity(spec); err != nil {
+		return err
 	}
 	if err := s.admitVolumes(spec); err != nil {
 		return err

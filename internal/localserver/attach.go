@@ -39,13 +39,8 @@ func resolveSizes(c *checker, spec *sandboxv1.SandboxSpec, demands []demand) *sa
 
 func indexed(field string, i int) string { return field + "[" + strconv.Itoa(i) + "]" }
 
-// admitVolumes refuses what the runtime cannot offer, and what the organization may not have.
+// admitVolumes refuses what the runtime cannot offer.
 func (s *Server) admitVolumes(spec *sandboxv1.SandboxSpec) error {
-	for _, v := range spec.GetVolumes() {
-		if s.opt.DisableSnapshots && v.GetScratch().GetRestoreFromSnapshotId() != "" {
-			return snapshotsOff()
-		}
-	}
 	if s.opt.Runtime.Isolation() != plainIsolation {
 		return nil
 	}
@@ -74,9 +69,28 @@ type attachedVolume struct {
 	from       *snapshot             // that it is filled from; nil: none, or done
 }
 
+// checkVolumes decides whether everything is there that the volumes of a spec refer to. The store's mutex must not be held.
+func (s *Server) checkVolumes(spec *sandboxv1.SandboxSpec, who identity) error {
+	s.store.Lock()
+	defer s.store.Unlock()
+	_, err := s.findVolumes(spec, who)
+	return err
+}
+
 // attachVolumes finds everything that the volumes of a spec refer to. Snapshots are kept until releaseRestored, even when
 // they are deleted meanwhile. The store's mutex is held.
 func (s *Server) attachVolumes(spec *sandboxv1.SandboxSpec, who identity) ([]attachedVolume, error) {
+	list, err := s.findVolumes(spec, who)
+	for _, a := range list {
+		if a.from != nil {
+			a.from.users++
+		}
+	}
+	return list, err
+}
+
+// findVolumes is attachVolumes without keeping the snapshots.
+func (s *Server) findVolumes(spec *sandboxv1.SandboxSpec, who identity) ([]attachedVolume, error) {
 	if err := s.attach(who, spec); err != nil {
 		return nil, err
 	}
@@ -87,6 +101,8 @@ func (s *Server) attachVolumes(spec *sandboxv1.SandboxSpec, who identity) ([]att
 		case v.GetVolumeId() != "":
 			a.registered = s.volumeEntry(who.organization, v.GetVolumeId()).now.GetSpec()
 			a.ReadOnly = a.registered.GetReadOnly()
+		case scratch.GetRestoreFromSnapshotId() != "" && s.opt.DisableSnapshots:
+			return nil, snapshotsOff()
 		case scratch.GetRestoreFromSnapshotId() != "":
 			sn, err := s.restorable(scratch.GetRestoreFromSnapshotId(), who)
 			if err != nil {
@@ -98,11 +114,6 @@ func (s *Server) attachVolumes(spec *sandboxv1.SandboxSpec, who identity) ([]att
 			a.MemoryBytes = amountOf(v.GetScratch().GetSize()).Ceil()
 		}
 		list = append(list, a)
-	}
-	for _, a := range list {
-		if a.from != nil {
-			a.from.users++
-		}
 	}
 	return list, nil
 }

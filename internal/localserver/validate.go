@@ -61,6 +61,9 @@ func (s *Server) plan(in *sandboxv1.Sandbox, who identity) (*plan, error) {
 	if spec = resolveSizes(&c, spec, demands); len(c.faults) > 0 {
 		return nil, c.err()
 	}
+	if err := s.checkVolumes(spec, who); err != nil {
+		return nil, err
+	}
 	granted, err := s.resolve(spec, who)
 	if err != nil {
 		return nil, err

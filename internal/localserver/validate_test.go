@@ -166,6 +166,34 @@ func TestCreateIsValidated(t *testing.T) {
 			w.requireOtherFaults()
 		})
 	})
+	t.Run("existence, then what is allowed, then placement", func(t *testing.T) {
+		notFound := refused{code: codes.NotFound, reason: "CWSANDBOX_VOLUME_NOT_FOUND"}
+		noVolume := func(s *spec) {
+			s.Volumes = []*sandboxv1.SandboxVolume{{Name: "v", Source: &sandboxv1.SandboxVolume_VolumeId{VolumeId: "vol-none"}}}
+		}
+		noSnapshot := scratchOf("w", &sandboxv1.ScratchVolume{RestoreFromSnapshotId: "fss-none"})
+		noStore := withSecrets(secretsFrom("nowhere", [3]string{"p", "", "A"}))
+		byToken := serving(httpsOn(80, byToken))
+		unenforceable := networked(reaching(toBlock("10.0.0.0/8")))
+		gpu := mainContainer(func(c *ctnr) { c.Resources = &sandboxv1.Resources{Gpu: &sandboxv1.Gpu{Count: 1}} })
+		noPlace := onRunner("other")
+		inWorld(t, Options{MaxActiveSandboxes: 1, NoShareTokens: true}, func(w *world) {
+			w.requireCreateFaults([]createFault{
+				{"a volume before a store", allOf(noVolume, noStore), notFound},
+				{"a volume before GPUs", allOf(noVolume, gpu), notFound},
+				{"a volume before a network", allOf(noVolume, unenforceable), notFound},
+				{"a volume before a runner", allOf(noVolume, noPlace), notFound},
+				{"a snapshot before a runner", allOf(noSnapshot, noPlace), refused{code: codes.NotFound, reason: "CWSANDBOX_FSS_NOT_FOUND"}},
+				{"a store before GPUs", allOf(noStore, gpu), noSecretStoreFor},
+				{"share tokens before a network", allOf(byToken, unenforceable), refused{
+					code: codes.FailedPrecondition, reason: "CWSANDBOX_HTTPS_SHARE_TOKEN_NOT_SUPPORTED",
+				}},
+			})
+			w.create()
+			_, err := w.api.CreateSandbox(w.ctx, createOf(aSpec(noVolume)))
+			w.requireRefused(notFound, err)
+		})
+	})
 	t.Run("what means nothing is accepted", func(t *testing.T) {
 		inWorld(t, Options{}, func(w *world) {
 			w.create(func(s *spec) {
@@ -400,7 +428,7 @@ func TestPublishedPorts(t *testing.T) {
 	const https, passthrough = sandboxv1.EndpointKind_ENDPOINT_KIND_HTTPS, sandboxv1.EndpointKind_ENDPOINT_KIND_TLS_PASSTHROUGH
 	const openly = sandboxv1.EndpointAuth_ENDPOINT_AUTH_OPEN
 	t.Run("C-078", func(t *testing.T) {
-		inWorld(t, Options{}, func(w *world) {
+		inWorld(t, Options{PublishOn: new(MemoryPorts).Publish}, func(w *world) {
 			w.requireCreateFaults([]createFault{
 				{"repeated port", serving(&sandboxv1.Service{Port: 80}, &sandboxv1.Service{Port: 80}), badField("spec.services[1].port")},
 				{"repeated name", serving(&sandboxv1.Service{Port: 80, Name: "a"}, &sandboxv1.Service{Port: 81, Name: "a"}), badField("spec.services[1].name")},
@@ -410,10 +438,11 @@ func TestPublishedPorts(t *testing.T) {
 				{"unknown protocol", serving(&sandboxv1.Service{Port: 80, Protocol: 9}), badField("spec.services[0].protocol")},
 				{"unknown visibility", serving(&sandboxv1.Service{Port: 80, Visibility: 9}), badField("spec.services[0].visibility")},
 			})
+			w.create(serving(&sandboxv1.Service{Port: 80, Visibility: private}, &sandboxv1.Service{Port: 81, Visibility: private}))
 		})
 	})
 	t.Run("C-079", func(t *testing.T) {
-		inWorld(t, Options{}, func(w *world) {
+		inWorld(t, Options{PublishOn: new(MemoryPorts).Publish}, func(w *world) {
 			w.requireCreateFaults([]createFault{
 				{"kind unset", endpoint(public, &sandboxv1.EndpointSpec{}), badField("spec.services[0].endpoint.kind")},
 				{"HTTPS without auth", endpoint(public, &sandboxv1.EndpointSpec{Kind: https}), badField("spec.services[0].endpoint.auth")},
@@ -428,6 +457,9 @@ func TestPublishedPorts(t *testing.T) {
 				{"901 s", endpoint(public, &sandboxv1.EndpointSpec{Kind: https, Auth: openly, RequestTimeoutSeconds: 901}), badField("spec.services[0].endpoint.request_timeout_seconds")},
 				{"unknown auth", endpoint(public, &sandboxv1.EndpointSpec{Kind: https, Auth: 9}), badField("spec.services[0].endpoint.auth")},
 			})
+			for _, seconds := range []int32{0, 15, 900} {
+				w.create(endpoint(public, &sandboxv1.EndpointSpec{Kind: https, Auth: openly, RequestTimeoutSeconds: seconds}))
+			}
 		})
 	})
 }
