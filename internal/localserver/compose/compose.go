@@ -3,13 +3,23 @@
 package compose
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
+)
+
+const (
+	// maxNodes bounds a document once every alias stands for a copy. Without aliases one of 256 KiB has fewer.
+	maxNodes = 50_000
+	// maxFaults bounds what is said about a document: nobody reads more.
+	maxFaults = 100
 )
 
 // Input is a document and what is said beside it.
@@ -37,12 +47,22 @@ func (e *UnknownServiceError) Error() string {
 
 // Translate returns one container for each service, those that others depend on before them.
 func Translate(in Input) ([]*sandboxv1.Container, error) {
+	var r reader
 	var root yaml.Node
-	if err := yaml.Unmarshal(in.Contents, &root); err != nil {
+	decoder := yaml.NewDecoder(bytes.NewReader(in.Contents))
+	if err := decoder.Decode(&root); err != nil {
 		return nil, &Error{Faults: []string{"not a YAML document: " + strings.TrimPrefix(err.Error(), "yaml: ")}}
 	}
-	var r reader
-	r.variables("", &root)
+	if !errors.Is(decoder.Decode(new(yaml.Node)), io.EOF) {
+		r.refuse("a second document")
+	}
+	r.keys("", &root)
+	if left := maxNodes; !expand(&root, &left) {
+		r.fault("document", "must have at most %d nodes, with what its aliases stand for", maxNodes)
+	}
+	if len(r.faults) > 0 { // what follows takes unique keys and a bounded size for granted
+		return nil, r.err()
+	}
 	services := r.document(&root)
 	if err := r.err(); err != nil {
 		return nil, err
@@ -76,11 +96,13 @@ func Translate(in Input) ([]*sandboxv1.Container, error) {
 type reader struct{ faults, unserved []string }
 
 func (r *reader) fault(path, format string, args ...any) {
-	r.faults = append(r.faults, path+": "+fmt.Sprintf(format, args...))
+	if len(r.faults) < maxFaults {
+		r.faults = append(r.faults, path+": "+fmt.Sprintf(format, args...))
+	}
 }
 
 func (r *reader) refuse(path string) {
-	if !slices.Contains(r.unserved, path) {
+	if len(r.unserved) < maxFaults && !slices.Contains(r.unserved, path) {
 		r.unserved = append(r.unserved, path)
 	}
 }
@@ -95,24 +117,54 @@ func (r *reader) err() error {
 	return nil
 }
 
-// variables replaces $$ by $, and refuses what Compose would put a variable's value in for: nothing is known here that
-// could have one.
-func (r *reader) variables(path string, n *yaml.Node) {
+// keys goes through what is written, aliases aside. No mapping may have a key twice: the decoder would say so of every
+// pair of them.
+func (r *reader) keys(path string, n *yaml.Node) {
 	switch n.Kind {
 	case yaml.ScalarNode:
-		if strings.Contains(strings.ReplaceAll(n.Value, "$$", ""), "$") {
-			r.refuse(fmt.Sprintf("%s: the variable in %q", path, n.Value))
-		}
-		n.Value = strings.ReplaceAll(n.Value, "$$", "$")
+		r.variables(path, n)
 	case yaml.MappingNode:
+		seen := make(map[string]bool)
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			r.variables(join(path, n.Content[i].Value), n.Content[i+1])
+			key := n.Content[i].Value
+			if seen[key] {
+				r.fault(join(path, key), "is already defined")
+			}
+			seen[key] = true
+			r.keys(join(path, key), n.Content[i+1])
 		}
 	case yaml.DocumentNode, yaml.SequenceNode:
 		for _, item := range n.Content {
-			r.variables(path, item)
+			r.keys(path, item)
 		}
 	}
+}
+
+// variables replaces $$ by $, and refuses what Compose would put a variable's value in for: nothing is known here that
+// could have one.
+func (r *reader) variables(path string, n *yaml.Node) {
+	if strings.Contains(strings.ReplaceAll(n.Value, "$$", ""), "$") {
+		r.refuse(fmt.Sprintf("%s: the variable in %q", path, n.Value))
+	}
+	n.Value = strings.ReplaceAll(n.Value, "$$", "$")
+}
+
+// expand puts what aliases stand for in their places. It gives up when more nodes than are left come of it, as they do of a
+// document that contains itself.
+func expand(n *yaml.Node, left *int) bool {
+	if *left--; *left < 0 {
+		return false
+	}
+	for i, item := range n.Content {
+		if item.Kind == yaml.AliasNode {
+			item = item.Alias
+			n.Content[i] = item
+		}
+		if !expand(item, left) {
+			return false
+		}
+	}
+	return true
 }
 
 func join(path, key string) string {
@@ -148,10 +200,6 @@ func (r *reader) document(root *yaml.Node) services {
 	}
 	for i := 0; i+1 < len(top.Services.Content); i += 2 {
 		name := top.Services.Content[i].Value
-		if found.byName[name] != nil {
-			r.fault("services."+name, "is already defined")
-			continue
-		}
 		s := new(service)
 		if err := top.Services.Content[i+1].Decode(s); err != nil {
 			r.fault("services."+name, "%s", oneLine(err))
@@ -192,6 +240,7 @@ func (r *reader) order(found services) []string {
 			case state[d.service] == 0:
 				visit(d.service)
 			}
+			r.unknown(path+"."+d.service, d.rest)
 			if d.condition != "" && d.condition != "service_started" && d.condition != "service_healthy" {
 				r.refuse(path + "." + d.service + ".condition " + d.condition)
 			}

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -105,6 +106,14 @@ func TestRefused(t *testing.T) {
 		{"services: {a: {image: i, healthcheck: {test: x, retries: 0}}}", false, "retries: must be at least 1"},
 		{"services: {a: {image: i, deploy: {resources: {limits: {memory: much}}}}}", false, "limits.memory: must be an amount"},
 
+		{"", false, "not a YAML document"},
+		{"services: {a: {image: i, environment: {" + strings.Repeat("A,", 100_000) + "}}}", false, "services.a.environment.A: is already defined"},
+		{"x: &x [*x]\nservices: {a: {image: i}}", false, "document: must have at most"},
+		{bomb(), false, "document: must have at most"},
+
+		{"services: {a: {image: i}}\n---\nservices: {b: {image: i}}", true, "a second document"},
+		{"services: {a: {image: i, command: [" + strings.Repeat("$x,", 40_000) + "]}}", true, `the variable in "$x"`},
+		{"services: {a: {image: i, depends_on: {b: {condition: service_started, after: 1s}}}, b: {image: i}}", true, "services.a.depends_on.b.after"},
 		{"volumes: {v: {}}\nservices: {a: {image: i, volumes: [v:/v], networks: [n]}}", true, "volumes; services.a.networks; services.a.volumes"},
 		{"services: {a: {image: i, healthcheck: {test: x, start_interval: 1s}}}", true, "services.a.healthcheck.start_interval"},
 		{"services: {a: {image: i, deploy: {replicas: 2, resources: {limits: {pids: 1}}}}}", true, "services.a.deploy.replicas; services.a.deploy.resources.limits.pids"},
@@ -129,6 +138,43 @@ func TestRefused(t *testing.T) {
 		require.ErrorAs(t, err, &e)
 		assert.Equal(t, UnknownServiceError{field, "b"}, *e)
 	}
+}
+
+// bomb is a document whose every service is a copy of one with many variables.
+func bomb() string {
+	var b strings.Builder
+	b.WriteString("services:\n  a: &a {image: i, environment: {")
+	for i := range 10_000 {
+		fmt.Fprintf(&b, "A%d: , ", i)
+	}
+	b.WriteString("}}\n")
+	for i := range 10_000 {
+		fmt.Fprintf(&b, "  s%d: *a\n", i)
+	}
+	return b.String()
+}
+
+func TestAliases(t *testing.T) {
+	const document = `
+x-name: &db database
+x-variable: &variable A=$$1
+x-test: &test [CMD, check]
+services:
+  web: {image: nginx, depends_on: [*db], environment: [*variable, *variable], healthcheck: {test: *test}}
+  db: {image: other}
+  database: &service {image: postgres}
+  copy: *service
+`
+	got, err := Translate(Input{Contents: []byte(document), Primary: "web"})
+	require.NoError(t, err)
+	require.Len(t, got, 4)
+	var names []string
+	for _, c := range got {
+		names = append(names, c.GetName()+" "+c.GetImage())
+	}
+	assert.Equal(t, []string{"database postgres", "web nginx", "db other", "copy postgres"}, names)
+	assert.Equal(t, map[string]string{"A": "$1"}, got[1].GetEnvironmentVariables())
+	assert.Equal(t, []string{"check"}, got[1].GetStartupProbe().GetExec())
 }
 
 func TestSplit(t *testing.T) {

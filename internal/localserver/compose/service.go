@@ -121,6 +121,7 @@ func (v *variables) UnmarshalYAML(n *yaml.Node) error {
 type dependency struct {
 	service, condition string
 	optional           bool
+	rest               map[string]yaml.Node
 }
 
 // dependencies are a list of names, or a map from names to conditions.
@@ -140,12 +141,13 @@ func (d *dependencies) UnmarshalYAML(n *yaml.Node) error {
 		var how struct {
 			Condition string
 			Required  *bool
-			Restart   bool // there is nothing that restarts single services
+			Restart   bool                 // there is nothing that restarts single services
+			Rest      map[string]yaml.Node `yaml:",inline"`
 		}
 		if err := n.Content[i+1].Decode(&how); err != nil {
 			return err
 		}
-		*d = append(*d, dependency{n.Content[i].Value, how.Condition, how.Required != nil && !*how.Required})
+		*d = append(*d, dependency{n.Content[i].Value, how.Condition, how.Required != nil && !*how.Required, how.Rest})
 	}
 	return nil
 }
