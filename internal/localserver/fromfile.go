@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver/compose"
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
@@ -80,7 +81,7 @@ func (s *Server) translate(req *sandboxv1.CreateSandboxFromFileRequest) (*sandbo
 		if err != nil {
 			return nil, bad("contents", "%v", err)
 		}
-		spec = translated
+		proto.Merge(spec, translated) // a copy, because it is completed below
 	} else {
 		containers, err := compose.Translate(compose.Input{
 			Contents: req.GetContents(),

@@ -133,6 +133,27 @@ func TestFromFile(t *testing.T) {
 			assert.Len(w, w.list(&sandboxv1.ListSandboxesRequest{}), 1)
 		})
 	})
+	t.Run("a translator may return the same spec again, or none", func(t *testing.T) {
+		shared := aSpec()
+		var none *sandboxv1.SandboxSpec
+		translate := func(contents []byte) (*sandboxv1.SandboxSpec, error) {
+			if string(contents) == "none" {
+				return none, nil
+			}
+			return shared, nil
+		}
+		inWorld(t, Options{TranslateFile: translate}, func(w *world) {
+			for _, tag := range []string{"a", "b"} {
+				sb, err := w.api.CreateSandboxFromFile(w.ctx, fromFile(func(r *sandboxv1.CreateSandboxFromFileRequest) { r.Tags = []string{tag} }))
+				require.NoError(w, err)
+				assert.Equal(w, []string{tag}, sb.GetSpec().GetTags())
+			}
+			assert.Len(w, w.list(&listRequest{Tags: []string{"a"}}), 1)
+			assert.Empty(w, shared.GetTags())
+			_, err := w.api.CreateSandboxFromFile(w.ctx, fromFile(func(r *sandboxv1.CreateSandboxFromFileRequest) { r.Contents = []byte("none") }))
+			w.requireRefused(badField("containers"), err)
+		})
+	})
 	t.Run("C-023 PREPARING, without a spec, on files only", func(t *testing.T) {
 		inWorld(t, Options{PrepareDelay: time.Minute, PendingDelay: time.Second}, func(w *world) {
 			assert.Equal(w, pending, w.create().GetStatus().GetState())
