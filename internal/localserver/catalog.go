@@ -44,6 +44,8 @@ func (c *catalog[M]) add(organization string, made creation, now, first M) {
 // position is where an entry stands in lists: by its sequence number.
 func (e *entry[M]) position() position { return position{create: time.Unix(0, e.sequence)} }
 
+func (e *entry[M]) bytes() int { return proto.Size(e.now) }
+
 // find returns the newest entry of an organization that matches, or nil.
 func (c *catalog[M]) find(organization string, matches func(M) bool) *entry[M] {
 	for i := len(c.entries) - 1; i >= 0; i-- {

@@ -116,6 +116,7 @@ func (s *Server) newRecord(p *plan, who identity, now time.Time) *record {
 		fromFile:    p.fromFile,
 		hosts:       p.hosts,
 		spec:        p.spec,
+		size:        proto.Size(p.spec),
 		create:      now.Round(0), // page tokens carry no monotonic reading
 		lifetime:    time.Duration(seconds) * time.Second,
 		effective:   p.effective,

@@ -19,6 +19,8 @@ import (
 const (
 	defaultPageSize = 100
 	maxPageSize     = 1000
+	// maxPageBytes bounds what a page repeats of what clients have sent, so that it fits into a message.
+	maxPageBytes = 64 << 20
 )
 
 // GetSandbox returns the sandbox as it is now, also after its end while it is kept.
@@ -90,9 +92,15 @@ type pageRequest interface {
 	GetPageToken() string
 }
 
+// A listed thing has a place in its list, and takes so many bytes of a page, about.
+type listed interface {
+	position() position
+	bytes() int
+}
+
 // pageOf returns a page of those that match, newest first, and the token of the next one. All of them are in the order of
-// their positions. Digest is that of the walk.
-func pageOf[T interface{ position() position }](
+// their positions. Digest is that of the walk. A page holds fewer than were asked for when these are too large together.
+func pageOf[T listed](
 	tokens pageTokens, digest []byte, req pageRequest, all []T, matches func(T) bool,
 ) (page []T, next string, err error) {
 	if req.GetPageSize() < 0 {
@@ -107,12 +115,14 @@ func pageOf[T interface{ position() position }](
 		i, _ := indexOf(all, last)
 		all = all[:i]
 	}
+	sum := 0
 	for _, one := range slices.Backward(all) {
 		if !matches(one) {
 			continue
 		}
-		if len(page) == size {
-			return page, tokens.write(page[size-1].position(), digest), nil
+		sum += one.bytes()
+		if len(page) == size || sum > maxPageBytes && len(page) > 0 {
+			return page, tokens.write(page[len(page)-1].position(), digest), nil
 		}
 		page = append(page, one)
 	}
@@ -120,7 +130,7 @@ func pageOf[T interface{ position() position }](
 }
 
 // indexOf is where a position is, or belongs, in an order of positions.
-func indexOf[T interface{ position() position }](all []T, p position) (int, bool) {
+func indexOf[T listed](all []T, p position) (int, bool) {
 	return slices.BinarySearchFunc(all, p, func(one T, p position) int { return one.position().compare(p) })
 }
 

@@ -132,6 +132,29 @@ func TestListPages(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a page fits into a message", func(t *testing.T) {
+		inWorld(t, Options{}, func(w *world) {
+			large := mainContainer(func(c *ctnr) {
+				c.Files = []*sandboxv1.FileMount{{Path: "/f", Content: make([]byte, 26<<20)}}
+			})
+			all := []string{w.create(large).GetSandboxId(), w.create(large).GetSandboxId(), w.create(large).GetSandboxId(), w.create(large).GetSandboxId()}
+			req, pages := &listRequest{}, 0
+			var seen []string
+			for {
+				resp, err := w.api.ListSandboxes(w.ctx, req)
+				require.NoError(t, err)
+				pages++
+				for _, sb := range resp.GetSandboxes() {
+					seen = append(seen, sb.GetSandboxId())
+				}
+				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
+					break
+				}
+			}
+			assert.ElementsMatch(t, all, seen)
+			assert.Equal(t, 2, pages)
+		})
+	})
 	t.Run("C-050", func(t *testing.T) {
 		inWorld(t, Options{}, func(w *world) {
 			for range 1001 {

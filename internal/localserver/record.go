@@ -30,6 +30,7 @@ type record struct {
 	fromFile    bool
 	hosts       []string // names of 127.0.0.1
 	spec        *sandboxv1.SandboxSpec
+	size        int // of the spec, in bytes
 	create      time.Time
 	lifetime    time.Duration
 	effective   *sandboxv1.ResourceRequirements

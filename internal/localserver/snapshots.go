@@ -72,6 +72,8 @@ func newSnapshotStore() snapshotStore {
 
 func (sn *snapshot) position() position { return position{sn.create, sn.id} }
 
+func (sn *snapshot) bytes() int { return 0 } // never large
+
 func (st *snapshotStore) add(sn *snapshot) {
 	st.byID[sn.id] = sn
 	st.creates.add(sn.made, sn)

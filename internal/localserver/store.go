@@ -48,6 +48,8 @@ func (p position) compare(q position) int {
 
 func (r *record) position() position { return position{r.create, r.id} }
 
+func (r *record) bytes() int { return r.size }
+
 func (s *store) add(r *record) {
 	s.byID[r.id] = r
 	i, _ := indexOf(s.ordered, r.position())
