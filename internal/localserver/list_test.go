@@ -2,6 +2,7 @@ package localserver
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,6 +102,15 @@ func (w *world) walk(size int32, between func(page int)) []string {
 	}
 }
 
+// A sized thing is large in a list.
+type sized struct {
+	at   position
+	size int
+}
+
+func (s sized) position() position { return s.at }
+func (s sized) bytes() int         { return s.size }
+
 func TestListPages(t *testing.T) {
 	t.Run("C-048", func(t *testing.T) {
 		inWorld(t, Options{Retention: time.Millisecond}, func(w *world) {
@@ -133,26 +143,32 @@ func TestListPages(t *testing.T) {
 		})
 	})
 	t.Run("a page fits into a message", func(t *testing.T) {
-		inWorld(t, Options{}, func(w *world) {
-			large := mainContainer(func(c *ctnr) {
-				c.Files = []*sandboxv1.FileMount{{Path: "/f", Content: make([]byte, 26<<20)}}
-			})
-			all := []string{w.create(large).GetSandboxId(), w.create(large).GetSandboxId(), w.create(large).GetSandboxId(), w.create(large).GetSandboxId()}
-			req, pages := &listRequest{}, 0
-			var seen []string
-			for {
-				resp, err := w.api.ListSandboxes(w.ctx, req)
-				require.NoError(t, err)
-				pages++
-				for _, sb := range resp.GetSandboxes() {
-					seen = append(seen, sb.GetSandboxId())
-				}
-				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
-					break
-				}
+		tokens, digest := newPageTokens(), []byte("a walk")
+		var all []sized
+		for i, size := range []int{maxPageBytes / 2, maxPageBytes / 2, maxPageBytes + 1, 1, maxPageBytes - 1, 2} {
+			all = append(all, sized{position{create: time.Unix(int64(i), 0)}, size})
+		}
+		var pages [][]int
+		for req := (&listRequest{}); ; {
+			page, next, err := pageOf(tokens, digest, req, all, func(sized) bool { return true })
+			require.NoError(t, err)
+			var sizes []int
+			for _, one := range page {
+				sizes = append(sizes, one.size)
 			}
-			assert.ElementsMatch(t, all, seen)
-			assert.Equal(t, 2, pages)
+			pages = append(pages, sizes)
+			if req.PageToken = next; next == "" {
+				break
+			}
+		}
+		assert.Equal(t, [][]int{{2}, {maxPageBytes - 1, 1}, {maxPageBytes + 1}, {maxPageBytes / 2, maxPageBytes / 2}}, pages)
+
+		inWorld(t, Options{}, func(w *world) {
+			large := strings.Repeat("x", 1<<19)
+			id := w.create(func(s *spec) { s.Annotations = map[string]string{"a": large} }).GetSandboxId()
+			assert.Greater(t, w.srv.store.byID[id].bytes(), len(large))
+			w.createTemplate(&template{DisplayName: "x", Spec: &partialSpec{Annotations: map[string]string{"a": large}}})
+			assert.Greater(t, w.srv.templates.entries[0].bytes(), len(large))
 		})
 	})
 	t.Run("C-050", func(t *testing.T) {
