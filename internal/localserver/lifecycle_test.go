@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 
+	"github.com/cwsandbox/cwsandbox-go/internal/localserver/container"
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver/scripted"
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
@@ -29,6 +30,26 @@ func withCommand(name string, c scripted.Command) *scripted.Runtime {
 type plainRuntime struct{ *scripted.Runtime }
 
 func (plainRuntime) Isolation() string { return "plain" }
+
+// A brokenRuntime starts no container, with an error.
+type brokenRuntime struct {
+	*scripted.Runtime
+	err error
+}
+
+func (r brokenRuntime) NewSandbox(ctx context.Context, spec container.SandboxSpec) (container.Sandbox, error) {
+	sb, err := r.Runtime.NewSandbox(ctx, spec)
+	return brokenSandbox{sb, r.err}, err
+}
+
+type brokenSandbox struct {
+	container.Sandbox
+	err error
+}
+
+func (s brokenSandbox) Start(context.Context, container.Spec) (container.Container, error) {
+	return nil, s.err
+}
 
 func TestStart(t *testing.T) {
 	t.Run("C-021", func(t *testing.T) {
@@ -205,6 +226,16 @@ func TestMainProcess(t *testing.T) {
 			assert.EqualValues(t, 127, st.GetExitCode())
 			assert.Contains(t, st.GetStateReason(), "container main")
 			assert.Nil(t, st.GetStartTime())
+		})
+		notExecutable := &container.StartError{Code: 126, Text: "/srv/data: permission denied"}
+		inWorld(t, Options{Runtime: brokenRuntime{scripted.New(programs...), notExecutable}}, func(w *world) {
+			id := w.create(command("/srv/data")).GetSandboxId()
+			synctest.Wait()
+			st := w.get(id).GetStatus()
+			assert.Equal(t, failed, st.GetState())
+			assert.EqualValues(t, 126, st.GetExitCode())
+			assert.EqualValues(t, 126, st.GetContainerStatuses()[0].GetExitCode())
+			assert.Equal(t, "container main could not be started: /srv/data: permission denied", st.GetStateReason())
 		})
 	})
 	t.Run("data calls wait for the next run", func(t *testing.T) {
