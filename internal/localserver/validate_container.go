@@ -67,8 +67,8 @@ func (c *checker) files(at string, ct *sandboxv1.Container) {
 		field := fmt.Sprintf("%sfiles[%d].path", at, i)
 		p := f.GetPath()
 		c.require(path.IsAbs(p) && !strings.HasSuffix(p, "/") && !hasNUL(p), field, "must be an absolute path with a file name")
-		c.require(!seen[p], field, "must not be used twice")
-		seen[p] = true
+		c.require(!seen[path.Clean(p)], field, "must not be used twice")
+		seen[path.Clean(p)] = true
 	}
 }
 

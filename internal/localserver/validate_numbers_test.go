@@ -40,10 +40,10 @@ func TestWhatSandboxesAskForIsChecked(t *testing.T) {
 			var faults []createFault
 			for _, path := range []string{
 				"v", "/", "/a/../b", "/a/", "/" + strings.Repeat("x", 256), "/proc/x", "/sys", "/dev/shm", "/etc", "/var/run/secrets/x",
-				"/shared/credentials", "/mounted/file", "/mounted", "/mounted/file/below",
+				"/shared/credentials", "/mounted/file", "/mounted", "/mounted/file/below", "/other/file",
 			} {
 				faults = append(faults, createFault{"mount " + path, allOf(scratchOf("v", &sandboxv1.ScratchVolume{}), mountedAt("v", path),
-					mainContainer(func(c *ctnr) { c.Files = []*sandboxv1.FileMount{{Path: "/mounted/file"}} }),
+					mainContainer(func(c *ctnr) { c.Files = []*sandboxv1.FileMount{{Path: "/mounted/file"}, {Path: "/x/../other//file"}} }),
 				), badField(at + "volume_mounts[0].mount_path")})
 			}
 			w.requireCreateFaults(append(faults, createFault{"repeated",

@@ -64,6 +64,7 @@ func TestCreateIsValidated(t *testing.T) {
 		{"relative file", mainContainer(func(c *ctnr) { c.Files = []*sandboxv1.FileMount{{Path: "f"}} }), badField(at + "files[0].path")},
 		{"directory as a file", mainContainer(func(c *ctnr) { c.Files = []*sandboxv1.FileMount{{Path: "/f/"}} }), badField(at + "files[0].path")},
 		{"repeated file", mainContainer(func(c *ctnr) { c.Files = []*sandboxv1.FileMount{{Path: "/f"}, {Path: "/f"}} }), badField(at + "files[1].path")},
+		{"repeated file in other words", mainContainer(func(c *ctnr) { c.Files = []*sandboxv1.FileMount{{Path: "/f/g"}, {Path: "/f//g"}} }), badField(at + "files[1].path")},
 		{"negative probe", mainContainer(func(c *ctnr) { c.StartupProbe = &sandboxv1.Probe{PeriodSeconds: -1} }), badField(at + "startup_probe.period_seconds")},
 		{"both kinds of resources", mainContainer(func(c *ctnr) {
 			c.Resources, c.ResourceRequirements = &sandboxv1.Resources{}, &sandboxv1.ResourceRequirements{}

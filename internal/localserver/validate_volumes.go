@@ -72,7 +72,8 @@ func (c *checker) mounts(at string, spec *sandboxv1.SandboxSpec, ct *sandboxv1.C
 		c.require(!paths[p], at+"mount_path", "must not be used twice")
 		paths[p] = true
 		for _, f := range ct.GetFiles() {
-			c.require(!within(p, f.GetPath()) && !within(f.GetPath(), p), at+"mount_path", "must not overlap with a mounted file")
+			file := path.Clean(f.GetPath())
+			c.require(!within(p, file) && !within(file, p), at+"mount_path", "must not overlap with a mounted file")
 		}
 		scratch, registered := declared(spec, m.GetVolume())
 		c.require(scratch || registered, at+"volume", "must name a declared volume")
