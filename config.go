@@ -56,6 +56,9 @@ func newClientConfig(getenv func(string) string, opts []ClientOption) (clientCon
 		c.logger = slog.New(slog.DiscardHandler)
 	}
 	c.environment = readEnvironment(getenv, &c.faults)
+	if text := c.environment.oddSignals; text != "" {
+		c.logger.Warn("a variable is neither 1 nor 0 and counts as 1", "variable", signalsVariable, "value", text)
+	}
 	c.readWandB(getenv)
 	c.resolveURLs()
 	if err := c.faults.err(call{op: "new client"}); err != nil {

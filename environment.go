@@ -16,13 +16,15 @@ type environment struct {
 	maxLifetime    *time.Duration
 	cleanupTimeout time.Duration // zero: not set
 	ignoreSignals  bool
+	oddSignals     string // what the variable of that says, when nobody knows what it means
 }
 
 // processEnvironment is what the environment said when the process first needed it, for what is not a client's matter.
 // Faults are reported where clients are made.
 var processEnvironment = sync.OnceValue(func() environment { return readEnvironment(os.Getenv, &faults{}) })
 
-// readEnvironment reads the variables. One that is set but cannot be read is a fault, never ignored.
+// readEnvironment reads the variables. One that is set but cannot be read is a fault, never ignored, but for that of the
+// signal hook, which is not a client's matter: whoever sets it wants none.
 func readEnvironment(getenv func(string) string, f *faults) environment {
 	get := func(name string) string { return strings.TrimSpace(getenv(name)) }
 	e := environment{apiKey: get("CWSANDBOX_API_KEY"), baseURL: get("CWSANDBOX_BASE_URL")}
@@ -42,16 +44,17 @@ func readEnvironment(getenv func(string) string, f *faults) environment {
 		}
 		e.cleanupTimeout = d
 	}
-	const signals = "CWSANDBOX_DISABLE_SIGNAL_HANDLING"
-	if text := get(signals); text != "" {
+	if text := get(signalsVariable); text != "" {
 		off, err := strconv.ParseBool(text)
+		e.ignoreSignals = off || err != nil
 		if err != nil {
-			f.add(signals, "must be 1 or 0, is %q", text)
+			e.oddSignals = text
 		}
-		e.ignoreSignals = off
 	}
 	return e
 }
+
+const signalsVariable = "CWSANDBOX_DISABLE_SIGNAL_HANDLING"
 
 // parseSeconds reads a Go duration or a number of whole seconds.
 func parseSeconds(text string) (time.Duration, bool) {

@@ -1,6 +1,8 @@
 package cwsandbox
 
 import (
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,10 +49,12 @@ func TestEnvironment(t *testing.T) {
 			assert.Equal(t, off, readEnvironment(variables{signals: text}.get, &f).ignoreSignals, text)
 			assert.Empty(t, f.list, text)
 		}
-		var f faults
-		readEnvironment(variables{signals: "perhaps"}.get, &f)
-		require.Len(t, f.list, 1)
-		assert.Equal(t, signals, f.list[0].Field)
+		var logged strings.Builder
+		client, err := withKey(variables{signals: "perhaps"}, WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
+		require.NoError(t, err)
+		assert.True(t, client.environment.ignoreSignals)
+		assert.Contains(t, logged.String(), signals)
+		assert.Contains(t, logged.String(), "perhaps")
 	})
 	t.Run("K-025", func(t *testing.T) {
 		env := variables{"CWSANDBOX_API_KEY": "old", "CWSANDBOX_BASE_URL": "https://old", lifetime: "1m"}
