@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -161,6 +162,19 @@ func serving(state sandboxv1.State, rows ...*sandboxv1.ServiceStatus) *sandboxv1
 	sb := record("sb-1", state)
 	sb.Status.Services = rows
 	return sb
+}
+
+func TestShareTokenGoesToItsEndpointOnly(t *testing.T) {
+	at, err := url.Parse("https://web.example.com/")
+	require.NoError(t, err)
+	for to, same := range map[string]bool{
+		"https://web.example.com": true, "https://WEB.Example.com:443/x": true,
+		"http://web.example.com": false, "https://web.example.com:8443": false, "https://example.com": false,
+	} {
+		u, err := url.Parse(to)
+		require.NoError(t, err)
+		assert.Equal(t, same, sameOrigin(at, u), to)
+	}
 }
 
 func TestServicesOfInfo(t *testing.T) {
