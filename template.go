@@ -214,6 +214,7 @@ func (c *Client) UpdateTemplate(ctx context.Context, id string, opts ...Option) 
 var emptyable = map[string]string{
 	"WithMaxLifetime": "spec.max_lifetime_seconds", "WithTags": "spec.tags", "WithRunners": "spec.runner_ids",
 	"WithPlacement": "spec.mode", "WithVolumes": "spec.volumes", "WithServices": "spec.services", "WithContainers": "spec.containers",
+	"WithRuntimeClass": "spec.runtime_class", "WithInstanceType": "spec.instance_type", "WithObjectStorage": "spec.object_storage_access",
 }
 
 // checkEmptied refuses options that would take something out of a template: a mask names only what is set.

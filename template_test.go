@@ -165,6 +165,9 @@ func TestUpdateTemplate(t *testing.T) {
 		requireViolations(t, errorOf(c.UpdateTemplate(t.Context(), "id")), "update_mask")
 		requireViolations(t, errorOf(c.UpdateTemplate(t.Context(), "", WithTags("!"))), "spec.tags[0]", "sandbox_template_id")
 		requireViolations(t, errorOf(c.UpdateTemplate(t.Context(), "id", WithDisplayName(" y"))), "display_name")
+		requireViolations(t, errorOf(c.UpdateTemplate(t.Context(), "id",
+			WithTags("b"), WithRuntimeClass(""), WithInstanceType(""), WithObjectStorage(ObjectStorage{}))),
+			"spec.instance_type", "spec.object_storage_access", "spec.runtime_class")
 		for _, err := range []error{
 			errorOf(c.Template(t.Context(), "")), errorOf(c.ReplaceTemplate(t.Context(), "", "y")), c.DeleteTemplate(t.Context(), " "),
 		} {
