@@ -243,6 +243,23 @@ func TestStopSnapshot(t *testing.T) {
 		assert.Equal(t, 600*time.Second, time.Since(begin).Truncate(time.Second))
 		assert.Equal(t, []string{"snap-a"}, result.SnapshotIDs)
 	})
+	bubble(t, "an answer without all the snapshots is no success", func(t *testing.T, f *fake, c *Client) {
+		sb := scratch(t, f, c)
+		answer := f.delete
+		f.delete = func(ctx context.Context, n int, req *sandboxv1.DeleteSandboxRequest) (*sandboxv1.DeleteSandboxResponse, error) {
+			resp, err := answer(ctx, n, req)
+			resp.FileSystemSnapshotIds = resp.FileSystemSnapshotIds[:1]
+			return resp, err
+		}
+		for range 2 {
+			_, err := sb.Stop(WithStopSnapshot()).Wait()
+			require.ErrorIs(t, err, ErrSnapshotConflict)
+		}
+		_, err := sb.Stop().Wait()
+		require.NoError(t, err)
+		assert.Equal(t, 1, f.count("DeleteSandbox"))
+		assert.Contains(t, f.logged(), "snap-a", "the one that there is")
+	})
 	bubble(t, "bad options send nothing", func(t *testing.T, f *fake, c *Client) {
 		sb := scratch(t, f, c)
 		for _, opts := range [][]StopOption{
