@@ -70,7 +70,19 @@ func (s *shared) callFunc(ctx context.Context, c call, cfg *funcConfig, req requ
 		return nil, intact, c.crashed(res, said)
 	}
 	where.forget()
-	return nil, intact, c.notStarted(res, said)
+	return nil, unstarted(res.ExitCode), c.notStarted(res, said)
+}
+
+// unstarted is the state of a sandbox whose process has ended before it served. The next call uploads an executable that is
+// gone; whoever killed the process need not do so in another sandbox.
+func unstarted(code int) aftermath {
+	switch {
+	case code == 127:
+		return intact
+	case code > 128:
+		return broken
+	}
+	return useless
 }
 
 // afterAnswer is the state of a sandbox whose process has answered and was seen to end, or not.
@@ -112,14 +124,17 @@ func (c call) notStarted(res *Result, said *tail) error {
 	exit := exitOf(res, said)
 	switch res.ExitCode {
 	case 126:
-		return c.refuse("the executable may not be run where it is: choose another directory by WithTempDir", exit)
+		return c.refuse("the executable may not be run where it is: choose another directory by WithTempDir", exit, errors.ErrUnsupported)
 	case 127:
 		return c.refuse("the executable is gone from the sandbox: the next call uploads it again", exit)
 	}
 	text := fmt.Sprintf("the executable ended with exit code %d before it served the function", res.ExitCode)
-	if line := said.last(); line != "" {
+	switch line := said.last(); {
+	case res.ExitCode > 128:
+		return c.refuse(text+": it was killed", exit)
+	case line != "":
 		text += ": " + line
-	} else {
+	default:
 		text += ": the first thing that main does must be cwsandbox.ServeFuncs or cwsandbox.Main"
 	}
 	return c.refuse(text, exit, errors.ErrUnsupported)

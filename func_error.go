@@ -10,7 +10,7 @@ import (
 // result not encoded there. It matches those of the errors given to [NewFunc] that the function's own error has matched.
 type RemoteError struct {
 	Func    string // its name
-	Message string // the text of the error, or of the value of the panic
+	Message string // the text of the error, or of the value of the panic; of a longer one the first 64 KiB
 	Type    string // of the error or the value in Go's notation, such as *fs.PathError; for runtime.Goexit it is empty
 	Panic   bool   // the function has not returned; it has panicked or called runtime.Goexit
 	Stack   string // of the goroutine that panicked
@@ -45,9 +45,16 @@ type funcFailure struct {
 	Matches []int  `json:",omitempty"` // indices of the errors given to NewFunc
 }
 
+// maxMessage bounds what is sent of the text of an error: JSON may make it six times as long, and it shares its part of the
+// answer with a stack.
+const maxMessage = 64 << 10
+
 // failureOf describes an error that a function has returned or panicked with.
 func failureOf(kind string, value any, errs []error) *funcFailure {
 	f := &funcFailure{Kind: kind, Message: fmt.Sprint(value), Type: fmt.Sprintf("%T", value)}
+	if n := len(f.Message); n > maxMessage {
+		f.Message = fmt.Sprintf("%s… (the first of %d bytes)", f.Message[:maxMessage], n)
+	}
 	err, _ := value.(error)
 	for i, known := range errs {
 		if errors.Is(err, known) {

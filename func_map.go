@@ -34,6 +34,13 @@ func (f *Func[In, Out]) Map(ctx context.Context, session *Session, inputs iter.S
 			yield(none, err)
 			return
 		}
+		e, err := cfg.open(c) // here, before a sandbox is made for it
+		if err != nil {
+			var none Out
+			yield(none, err)
+			return
+		}
+		e.Close()
 		pool := newFuncPool(ctx, c, session.state, cfg)
 		defer pool.close()
 		next, stop := iter.Pull(inputs)
@@ -42,10 +49,11 @@ func (f *Func[In, Out]) Map(ctx context.Context, session *Session, inputs iter.S
 			in, ok := next()
 			if ok {
 				pool.do(&funcJob{
-					run: func(ctx context.Context, sb *Sandbox) (aftermath, error) {
+					run: func(ctx context.Context, sb *Sandbox) aftermath {
 						out, after, err := f.call(ctx, call{op: f.op(), sandbox: sb.s.id}, sb, in, cfg)
+						pool.done(after, err) // whoever sees the result asks whether it is the last
 						results <- outcome[Out]{out, err}
-						return after, err
+						return after
 					},
 					fail: func(err error) { results <- outcome[Out]{err: err} },
 				})
@@ -111,7 +119,7 @@ func (m *mapping[Out]) yield(r outcome[Out], yield func(Out, error) bool) bool {
 
 // funcJob is one call of a Map.
 type funcJob struct {
-	run  func(context.Context, *Sandbox) (aftermath, error)
+	run  func(context.Context, *Sandbox) aftermath
 	fail func(error) // instead of run
 }
 
@@ -180,6 +188,10 @@ func (p *funcPool) work() {
 			p.session.release(sb)
 			return
 		case j := <-p.jobs:
+			if p.ctx.Err() != nil { // nobody waits for it, and the sandbox is as good as before
+				p.session.release(sb)
+				return
+			}
 			if sb == nil {
 				var err error
 				if sb, err = p.sandbox(); err != nil {
@@ -187,9 +199,7 @@ func (p *funcPool) work() {
 					return
 				}
 			}
-			after, err := j.run(p.ctx, sb)
-			p.done(after, err)
-			if after != intact { // of what was useless something may go on
+			if j.run(p.ctx, sb) != intact { // of what was useless something may go on
 				discardSandbox(sb)
 				sb = nil
 			}
@@ -245,8 +255,13 @@ func (p *funcPool) sandbox() (*Sandbox, error) {
 		if sb == nil {
 			break
 		}
-		if info, err := sb.Refresh(p.ctx); err == nil && info.State == StateRunning {
+		info, err := sb.Refresh(p.ctx)
+		switch {
+		case err == nil && info.State == StateRunning:
 			return p.provided(sb)
+		case p.ctx.Err() != nil: // it says nothing about the sandbox
+			p.session.release(sb)
+			return nil, err
 		}
 		discardSandbox(sb)
 	}

@@ -93,9 +93,9 @@ func (s *shared) provide(ctx context.Context, c call, cfg *funcConfig) (uploaded
 }
 
 func (s *shared) uploadProgram(ctx context.Context, c call, cfg *funcConfig, remote string) error {
-	e, err := cfg.open()
+	e, err := cfg.open(c)
 	if err != nil {
-		return c.refuse(err.Error(), err)
+		return err
 	}
 	defer e.Close()
 	file := &fileConfig{path: remote, container: cfg.container, parents: true, perm: 0o700, given: useParents | usePerm}
@@ -125,12 +125,24 @@ type executable struct {
 	interpreter string // the loader of a dynamically linked one
 }
 
-// open opens the executable of the configuration: the one that runs, even if its file was replaced or removed meanwhile, or
-// another build.
-func (c *funcConfig) open() (*executable, error) {
-	if c.executable != "" {
-		return openExecutable(c.executable)
+// open opens the executable of the configuration.
+func (c *funcConfig) open(op call) (*executable, error) {
+	if c.executable == "" {
+		e, err := openOwn()
+		if err != nil {
+			return nil, op.refuse(err.Error(), err)
+		}
+		return e, nil
 	}
+	e, err := openExecutable(c.executable)
+	if err != nil {
+		return nil, op.refuse("the executable of WithExecutable: "+err.Error(), err, ErrInvalidArgument)
+	}
+	return e, nil
+}
+
+// openOwn opens the executable that runs, even if its file was replaced or removed meanwhile.
+func openOwn() (*executable, error) {
 	functions.mu.Lock()
 	served := functions.served
 	functions.mu.Unlock()

@@ -7,6 +7,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -239,6 +242,65 @@ func TestMap(t *testing.T) {
 		assert.Equal(t, 1, f.count("CreateSandbox"))
 		assert.Zero(t, m.uploads.Load())
 	})
+	funcStory(t, "an executable that is not there makes no sandbox", func(t *testing.T, f *fake, s *Session, m *machine, _ []FuncOption) {
+		results := 0
+		for _, err := range twice.Map(t.Context(), s, slices.Values([]int{1, 2}), WithExecutable("/nowhere/at/all")) {
+			require.ErrorIs(t, err, fs.ErrNotExist)
+			require.ErrorIs(t, err, ErrInvalidArgument)
+			assert.ErrorContains(t, err, "executable")
+			results++
+		}
+		assert.Equal(t, 1, results)
+		assert.Zero(t, f.count("CreateSandbox"))
+	})
+	funcStory(t, "a program that does not serve makes no sandbox", func(t *testing.T, f *fake, s *Session, m *machine, _ []FuncOption) {
+		functions.served = false
+		defer func() { functions.served = true }()
+		_, err := Collect(twice.Map(t.Context(), s, slices.Values([]int{1, 2})))
+		require.ErrorIs(t, err, ErrPrecondition)
+		assert.Zero(t, f.count("CreateSandbox"))
+	})
+	for code, want := range map[int32]int{1: 1, 126: 1, 127: 4, 143: 4} {
+		funcStory(t, fmt.Sprintf("a program that ends with %d before it serves", code), func(t *testing.T, f *fake, s *Session, m *machine, opts []FuncOption) {
+			m.serve = func(d *dialog, _ int32) (bool, error) { return true, errors.Join(d.ready(), d.exit(code)) }
+			results := 0
+			for _, err := range twice.Map(t.Context(), s, slices.Values([]int{1, 2, 3, 4}), append(opts, WithWorkers(1))...) {
+				require.Error(t, err)
+				assert.Equal(t, want == 1, errors.Is(err, errors.ErrUnsupported))
+				results++
+			}
+			assert.Equal(t, want, results, "an executable that cannot run ends it")
+		})
+	}
+	funcStory(t, "another build of the program ends it, and is told once", func(t *testing.T, f *fake, s *Session, m *machine, opts []FuncOption) {
+		m.serve = func(d *dialog, _ int32) (bool, error) {
+			var b bytes.Buffer
+			b.WriteString(greeting)
+			writeAnswer(&b, answerHead{&funcFailure{Kind: failedUnknown, Message: "no such function"}}, nil)
+			return true, errors.Join(d.ready(), d.out(b.String()), d.exit(0))
+		}
+		for range 50 {
+			results := 0
+			for _, err := range twice.Map(t.Context(), s, slices.Values([]int{1, 2, 3, 4}), append(opts, WithWorkers(1))...) {
+				require.ErrorIs(t, err, errors.ErrUnsupported)
+				results++
+			}
+			require.Equal(t, 1, results)
+		}
+	})
+	funcStory(t, "one that is cancelled leaves warm sandboxes alone", func(t *testing.T, f *fake, s *Session, m *machine, opts []FuncOption) {
+		_, err := Collect(twice.Map(t.Context(), s, slices.Values([]int{1, 2, 3}), opts...))
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 20 {
+			_, err := Collect(twice.Map(ctx, s, slices.Values([]int{1, 2, 3}), opts...))
+			require.ErrorIs(t, err, context.Canceled)
+		}
+		synctest.Wait()
+		assert.Zero(t, f.count("DeleteSandbox"))
+		assert.Equal(t, 3, s.Len())
+	})
 	funcStory(t, "a broken sandbox is replaced, and its call is not repeated", func(t *testing.T, f *fake, s *Session, m *machine, opts []FuncOption) {
 		m.serve = func(d *dialog, n int32) (bool, error) { return n == 2, failure(codes.Unavailable, "") }
 		var out []int
@@ -305,6 +367,7 @@ func TestMap(t *testing.T) {
 		for name, bad := range map[string]FuncOption{
 			"workers": WithWorkers(0), "executable": WithExecutable(""), "temp dir": WithTempDir("tmp"), "timeout": WithTimeout(-1),
 			"env": WithEnv("A=B", ""), "dir": WithDir("relative"), "container": WithContainer("a\x00"),
+			"WithWorkers": WithWorkers(math.MaxInt),
 		} {
 			results := 0
 			for _, err := range twice.Map(t.Context(), s, slices.Values([]int{1, 2}), bad) {
@@ -458,7 +521,7 @@ func TestExecutables(t *testing.T) {
 		})
 	}
 	t.Run("this one", func(t *testing.T) {
-		e, err := (&funcConfig{}).open()
+		e, err := openOwn()
 		require.NoError(t, err)
 		defer e.Close()
 		assert.Equal(t, []string{runtime.GOOS, runtime.GOARCH}, []string{e.os, e.arch})
@@ -518,7 +581,7 @@ func TestOpenWithoutFile(t *testing.T) {
 	name, err := os.Executable()
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(name))
-	e, err := (&funcConfig{}).open()
+	e, err := openOwn()
 	require.NoError(t, err)
 	defer e.Close()
 	info, err := e.Stat()
@@ -560,6 +623,32 @@ func TestAnswers(t *testing.T) {
 			assert.False(t, a.complete)
 		})
 	}
+}
+
+// longError fails with a text of so many bytes, which JSON makes six times as long.
+var longError = NewFunc("long error", func(_ context.Context, n int) (int, error) {
+	return 0, errors.New(strings.Repeat("\x01", n))
+})
+
+func TestErrorsThatAreTooLongAreCut(t *testing.T) {
+	_, failed := longError.serve(t.Context(), []byte("4000000"))
+	var answered bytes.Buffer
+	answered.WriteString(greeting)
+	require.NoError(t, writeAnswer(&answered, answerHead{failed}, nil))
+	a := &answer{greeted: make(chan struct{})}
+	_, err := a.Write(answered.Bytes())
+	require.NoError(t, err)
+	require.True(t, a.complete)
+	assert.Contains(t, a.failure.Message[maxMessage:], "4000000 bytes")
+	_, failed = longError.serve(t.Context(), []byte("10"))
+	assert.Equal(t, strings.Repeat("\x01", 10), failed.Message)
+}
+
+func TestCallsShareTheirOutput(t *testing.T) {
+	opt := WithFuncOutput(io.Discard)
+	first, second := newFuncConfig([]FuncOption{opt}), newFuncConfig([]FuncOption{opt})
+	assert.Same(t, first.output, second.output, "else they would not write in turns")
+	assert.Nil(t, newFuncConfig([]FuncOption{opt, WithFuncOutput(nil)}).output)
 }
 
 func TestTail(t *testing.T) {
