@@ -2,9 +2,14 @@ package cwsandbox
 
 import "slices"
 
-type stopOption func(*stopConfig)
+// stopOption is an option of stops only.
+type stopOption struct {
+	call  string // that makes it, as it prints
+	apply func(*stopConfig)
+}
 
-func (o stopOption) applyStop(c *stopConfig) { o(c) }
+func (o stopOption) applyStop(c *stopConfig) { o.apply(c) }
+func (o stopOption) String() string          { return o.call }
 
 // WithStopSnapshot archives scratch volumes before the sandbox ends: those named, or all of them, in the order of the
 // sandbox's spec. Their ids are in the result, and the stop is done when they are ready too, unless [WithSnapshotWait]
@@ -15,7 +20,7 @@ func (o stopOption) applyStop(c *stopConfig) { o(c) }
 // one that comes after it gets the same ids. Plain stops join too.
 func WithStopSnapshot(volumes ...string) StopOption {
 	volumes = slices.Clone(volumes)
-	return stopOption(func(c *stopConfig) {
+	return stopOption{printedList("WithStopSnapshot", volumes), func(c *stopConfig) {
 		for i, name := range volumes {
 			checkWord(&c.faults, indexed("snapshot_volumes", i), name)
 			if slices.Contains(volumes[:i], name) {
@@ -23,7 +28,7 @@ func WithStopSnapshot(volumes ...string) StopOption {
 			}
 		}
 		c.archive, c.volumes = true, volumes
-	})
+	}}
 }
 
 // SnapshotOption is an option of [Sandbox.Snapshot].
@@ -92,16 +97,21 @@ func newSnapshotConfig(op call, opts []SnapshotOption) (snapshotConfig, error) {
 	return c, c.faults.err(op)
 }
 
-type snapshotOption func(*snapshotConfig)
+// snapshotOption is an option of snapshots only.
+type snapshotOption struct {
+	call  string // that makes it, as it prints
+	apply func(*snapshotConfig)
+}
 
-func (o snapshotOption) applySnapshot(c *snapshotConfig) { o(c) }
+func (o snapshotOption) applySnapshot(c *snapshotConfig) { o.apply(c) }
+func (o snapshotOption) String() string                  { return o.call }
 
 // WithSnapshotVolume says which scratch volume a snapshot is taken of. Where there are several it must be said.
 func WithSnapshotVolume(name string) SnapshotOption {
-	return snapshotOption(func(c *snapshotConfig) {
+	return snapshotOption{printed("WithSnapshotVolume", name), func(c *snapshotConfig) {
 		checkWord(&c.faults, "scratch_volume_name", name)
 		c.volume = name
-	})
+	}}
 }
 
 // snapshotsConfig is the configuration of a list of snapshots.
@@ -118,30 +128,35 @@ func newSnapshotsConfig(op call, opts []SnapshotListOption) (snapshotsConfig, er
 	return c, c.faults.err(op)
 }
 
-type snapshotsOption func(*snapshotsConfig)
+// snapshotsOption is an option of lists of snapshots only.
+type snapshotsOption struct {
+	call  string // that makes it, as it prints
+	apply func(*snapshotsConfig)
+}
 
-func (o snapshotsOption) applySnapshots(c *snapshotsConfig) { o(c) }
+func (o snapshotsOption) applySnapshots(c *snapshotsConfig) { o.apply(c) }
+func (o snapshotsOption) String() string                    { return o.call }
 
 // WithSourceSandbox lists the snapshots that were taken of one sandbox, which may have ended.
 func WithSourceSandbox(id string) SnapshotListOption {
-	return snapshotsOption(func(c *snapshotsConfig) {
+	return snapshotsOption{printed("WithSourceSandbox", id), func(c *snapshotsConfig) {
 		checkWord(&c.faults, "source_sandbox_id", id)
 		c.sandbox = id
-	})
+	}}
 }
 
 // WithSnapshotStates lists snapshots in any of these states. The service has no such filter: it is applied here. Without a
 // state it is none.
 func WithSnapshotStates(states ...SnapshotState) SnapshotListOption {
 	states = slices.Clone(states)
-	return snapshotsOption(func(c *snapshotsConfig) {
+	return snapshotsOption{printed("WithSnapshotStates", states), func(c *snapshotsConfig) {
 		for i, s := range states {
 			if s <= SnapshotStateUnspecified {
 				c.faults.add(indexed("states", i), "must be a state, is %v", s)
 			}
 		}
 		c.states = states
-	})
+	}}
 }
 
 // snapshotDeleteConfig is the configuration of a delete of a snapshot.

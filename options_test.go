@@ -288,3 +288,33 @@ func TestFileOptions(t *testing.T) {
 	assert.Equal(t, "side", config.container)
 	assert.True(t, config.parents)
 }
+
+func TestRefusalsNameTheOption(t *testing.T) {
+	bubble(t, "of snapshots, volumes, stops and functions", func(t *testing.T, f *fake, c *Client) {
+		sb := running(t, f, c)
+		snapshots := func(opt SnapshotListOption) error { return errorOf(Collect(c.Snapshots(t.Context(), opt))) }
+		for option, err := range map[string]error{
+			"WithSourceSandbox":     snapshots(WithSourceSandbox("")),
+			"WithSnapshotStates":    snapshots(WithSnapshotStates(SnapshotStateUnspecified)),
+			"WithVolumeStates":      errorOf(Collect(c.RegisteredVolumes(t.Context(), WithVolumeStates(-1)))),
+			"WithSnapshotVolume":    errorOf(sb.Snapshot(t.Context(), WithSnapshotVolume(" "))),
+			"WithSnapshotRequestID": errorOf(sb.Snapshot(t.Context(), WithSnapshotRequestID(""))),
+			"WithStopSnapshot":      errorOf(sb.Stop(WithStopSnapshot("a", "a")).Wait()),
+			"WithWorkers":           errorOf(twice.Call(t.Context(), sb, 1, WithWorkers(-1))),
+			"WithTempDir":           errorOf(twice.Call(t.Context(), sb, 1, WithTempDir("tmp"))),
+			"WithExecutable":        errorOf(twice.Call(t.Context(), sb, 1, WithExecutable(""))),
+		} {
+			require.ErrorIs(t, err, ErrInvalidArgument, option)
+			assert.ErrorContains(t, err, "("+option+")")
+		}
+	})
+	for want, option := range map[string]any{
+		`WithSnapshotVolume("a")`:    WithSnapshotVolume("a"),
+		"WithWorkers(2)":             WithWorkers(2),
+		`WithStopSnapshot("a", "b")`: WithStopSnapshot("a", "b"),
+		"WithFuncOutput(…)":          WithFuncOutput(os.Stdout),
+		"WithVolumeStates([ready])":  WithVolumeStates(VolumeStateReady),
+	} {
+		assert.Equal(t, want, fmt.Sprint(option))
+	}
+}

@@ -38,21 +38,26 @@ func (c volumesConfig) request(token string) *sandboxv1.ListVolumesRequest {
 	return req
 }
 
-type volumesOption func(*volumesConfig)
+// volumesOption is an option of lists of registered volumes only.
+type volumesOption struct {
+	call  string // that makes it, as it prints
+	apply func(*volumesConfig)
+}
 
-func (o volumesOption) applyVolumes(c *volumesConfig) { o(c) }
+func (o volumesOption) applyVolumes(c *volumesConfig) { o.apply(c) }
+func (o volumesOption) String() string                { return o.call }
 
 // WithVolumeStates lists registered volumes in any of these states. Without one it is no filter.
 func WithVolumeStates(states ...VolumeState) VolumeListOption {
 	states = slices.Clone(states)
-	return volumesOption(func(c *volumesConfig) {
+	return volumesOption{printed("WithVolumeStates", states), func(c *volumesConfig) {
 		for i, s := range states {
 			if s <= VolumeStateUnspecified {
 				c.faults.add(indexed("states", i), "must be a state, is %v", s)
 			}
 		}
 		c.states = states
-	})
+	}}
 }
 
 func (o runnerOption) applyVolumes(c *volumesConfig) {
