@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // Func is a function of this program that can run in a sandbox: [Func.Call] uploads the program's own executable, once for
@@ -63,8 +64,8 @@ func NewFunc[In, Out any](name string, fn func(ctx context.Context, in In) (Out,
 	functions.mu.Lock()
 	defer functions.mu.Unlock()
 	switch {
-	case name == "" || strings.Contains(name, "\x00"):
-		panic("cwsandbox: NewFunc: a name must not be empty nor contain NUL")
+	case name == "" || strings.Contains(name, "\x00") || !utf8.ValidString(name):
+		panic("cwsandbox: NewFunc: a name must be UTF-8, not empty and without NUL")
 	case fn == nil:
 		panic("cwsandbox: NewFunc: the function " + name + " is nil")
 	case functions.byName[name] != nil:
@@ -107,21 +108,29 @@ func (f *Func[In, Out]) Call(ctx context.Context, sb *Sandbox, in In, opts ...Fu
 	if err := cfg.faults.err(c); err != nil {
 		return none, err
 	}
-	out, _, err := f.call(ctx, c, sb, in, cfg)
+	input, err := f.encode(c, in)
+	if err != nil {
+		return none, err
+	}
+	out, _, err := f.call(ctx, c, sb, input, cfg)
 	return out, err
 }
 
 func (f *Func[In, Out]) op() string { return "call " + f.name }
 
-// call is Call, and tells what becomes of the sandbox.
-func (f *Func[In, Out]) call(ctx context.Context, c call, sb *Sandbox, in In, cfg *funcConfig) (out Out, after aftermath, err error) {
+func (f *Func[In, Out]) encode(c call, in In) ([]byte, error) {
 	input, err := json.Marshal(in)
 	if err == nil && len(input) > maxPayload {
 		err = fmt.Errorf("%d bytes are more than %d", len(input), maxPayload)
 	}
 	if err != nil {
-		return out, intact, c.refuse("encode the input: "+err.Error(), err, ErrInvalidArgument)
+		return nil, c.refuse("encode the input: "+err.Error(), err, ErrInvalidArgument)
 	}
+	return input, nil
+}
+
+// call is Call with encoded input, and tells what becomes of the sandbox.
+func (f *Func[In, Out]) call(ctx context.Context, c call, sb *Sandbox, input []byte, cfg *funcConfig) (out Out, after aftermath, err error) {
 	header := request{Name: f.name, Signature: f.signature()}
 	a, after, err := sb.s.callFunc(ctx, c, cfg, header, input)
 	if err != nil {

@@ -249,11 +249,14 @@ func testMap(t *testing.T, w world) {
 	defer func() { assert.NoError(t, session.Close()) }()
 	created := func() int { return len(w.server.Calls("CreateSandbox")) }
 
+	// Each new sandbox is sent this test binary, which with the race detector is large.
+	ctx, cancel := context.WithTimeout(t.Context(), 10*patience)
+	defer cancel()
 	before := created()
 	var halves []int
 	var failed []int
 	i := 0
-	for n, err := range half.Map(limited(t), session, slices.Values([]int{0, 2, 3, 6, 8, 10}), cwsandbox.WithWorkers(2)) {
+	for n, err := range half.Map(ctx, session, slices.Values([]int{0, 2, 3, 6, 8, 10}), cwsandbox.WithWorkers(2)) {
 		if err != nil {
 			assert.ErrorIs(t, err, errOdd)
 			failed = append(failed, i)
@@ -267,14 +270,14 @@ func testMap(t *testing.T, w world) {
 	assert.Equal(t, before+2, created())
 
 	// The next one finds them warm.
-	places, err := cwsandbox.Collect(whereAmI.Map(limited(t), session, slices.Values([]int{1, 2, 3}), cwsandbox.WithWorkers(2)))
+	places, err := cwsandbox.Collect(whereAmI.Map(ctx, session, slices.Values([]int{1, 2, 3}), cwsandbox.WithWorkers(2)))
 	require.NoError(t, err)
 	assert.Equal(t, []string{"in a sandbox", "in a sandbox", "in a sandbox"}, places)
 	assert.Equal(t, before+2, created())
 	assert.Equal(t, 2, session.Len())
 
 	// Breaking off ends what is under way.
-	for n, err := range half.Map(limited(t), session, endless, cwsandbox.WithWorkers(1)) {
+	for n, err := range half.Map(ctx, session, endless, cwsandbox.WithWorkers(1)) {
 		require.NoError(t, err)
 		if n == 5 {
 			break

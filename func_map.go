@@ -24,7 +24,7 @@ const (
 // those that are idle for the next Map, of any function, and stops them when it is closed. Breaking off the loop ends the
 // calls under way, and stops their sandboxes.
 //
-// Inputs are taken on the caller's goroutine, a few for each worker before the first result is there. Options are
+// Inputs are taken and encoded on the caller's goroutine, a few for each worker before the first result is there. Options are
 // checked, and the work begins, when the iteration does; the sequence may be used again, and then does all again.
 func (f *Func[In, Out]) Map(ctx context.Context, session *Session, inputs iter.Seq[In], opts ...FuncOption) iter.Seq2[Out, error] {
 	return func(yield func(Out, error) bool) {
@@ -47,18 +47,25 @@ func (f *Func[In, Out]) Map(ctx context.Context, session *Session, inputs iter.S
 		defer stop()
 		m := mapping[Out]{pool: pool, begin: func(results chan<- outcome[Out]) bool {
 			in, ok := next()
-			if ok {
-				pool.do(&funcJob{
-					run: func(ctx context.Context, sb *Sandbox) aftermath {
-						out, after, err := f.call(ctx, call{op: f.op(), sandbox: sb.s.id}, sb, in, cfg)
-						pool.done(after, err) // whoever sees the result asks whether it is the last
-						results <- outcome[Out]{out, err}
-						return after
-					},
-					fail: func(err error) { results <- outcome[Out]{err: err} },
-				})
+			if !ok {
+				return false
 			}
-			return ok
+			fail := func(err error) { results <- outcome[Out]{err: err} }
+			input, err := f.encode(c, in) // now: what inputs yields is only lent
+			if err != nil {
+				fail(err)
+				return true
+			}
+			pool.do(&funcJob{
+				run: func(ctx context.Context, sb *Sandbox) aftermath {
+					out, after, err := f.call(ctx, call{op: f.op(), sandbox: sb.s.id}, sb, input, cfg)
+					pool.done(after, err) // whoever sees the result asks whether it is the last
+					results <- outcome[Out]{out, err}
+					return after
+				},
+				fail: fail,
+			})
+			return true
 		}}
 		m.yieldAll(ctx, yield)
 	}

@@ -39,6 +39,12 @@ var twice = NewFunc("twice", func(ctx context.Context, n int) (int, error) {
 	}
 })
 
+// leading returns the first of a list, halved the half of a number.
+var (
+	leading = NewFunc("leading", func(_ context.Context, list []int) (int, error) { return list[0], nil })
+	halved  = NewFunc("halved", func(_ context.Context, n float64) (float64, error) { return n / 2, nil })
+)
+
 // elfFile writes the beginning of an executable for Linux.
 func elfFile(t *testing.T, machine elf.Machine, order elf.Data, interpreter string) string {
 	t.Helper()
@@ -363,6 +369,26 @@ func TestMap(t *testing.T) {
 		}
 		assert.Equal(t, []time.Duration{2 * time.Minute, 3 * time.Minute, 3 * time.Minute}, seen)
 	})
+	funcStory(t, "a source that uses its value again", func(t *testing.T, f *fake, s *Session, m *machine, opts []FuncOption) {
+		source := func(yield func([]int) bool) {
+			value := make([]int, 1)
+			for value[0] = 1; value[0] < 5 && yield(value); value[0]++ {
+			}
+		}
+		out, err := Collect(leading.Map(t.Context(), s, source, opts...))
+		require.NoError(t, err)
+		assert.Equal(t, []int{1, 2, 3, 4}, out)
+	})
+	funcStory(t, "an input that cannot be encoded", func(t *testing.T, f *fake, s *Session, m *machine, opts []FuncOption) {
+		var all []error
+		for _, err := range halved.Map(t.Context(), s, slices.Values([]float64{4, math.NaN(), 8}), opts...) {
+			all = append(all, err)
+		}
+		require.Len(t, all, 3)
+		assert.NoError(t, errors.Join(all[0], all[2]))
+		assert.ErrorIs(t, all[1], ErrInvalidArgument)
+		assert.Equal(t, 2, f.count("CreateSandbox"), "none for that")
+	})
 	funcStory(t, "bad options", func(t *testing.T, f *fake, s *Session, m *machine, _ []FuncOption) {
 		for name, bad := range map[string]FuncOption{
 			"workers": WithWorkers(0), "executable": WithExecutable(""), "temp dir": WithTempDir("tmp"), "timeout": WithTimeout(-1),
@@ -500,6 +526,7 @@ func TestNewFuncPanics(t *testing.T) {
 	fn := func(context.Context, int) (int, error) { return 0, nil }
 	assert.Panics(t, func() { NewFunc("", fn) })
 	assert.Panics(t, func() { NewFunc("a\x00b", fn) })
+	assert.Panics(t, func() { NewFunc("a\xffb", fn) }, "it could not be sent")
 	assert.Panics(t, func() { NewFunc[int, int]("nil", nil) })
 	assert.PanicsWithValue(t, "cwsandbox: NewFunc: there are two functions with the name twice", func() { NewFunc("twice", fn) })
 }
