@@ -75,7 +75,8 @@ func (c *createConfig) allContainers() []Container {
 		list[0].Name = containerName
 	}
 	primary := &list[c.primary()]
-	primary.Mounts = append(c.primaryMounts(), primary.Mounts...)
+	said := func(m VolumeMount) bool { return slices.Contains(primary.Mounts, m) }
+	primary.Mounts = append(slices.DeleteFunc(c.primaryMounts(), said), primary.Mounts...)
 	return list
 }
 

@@ -1,7 +1,9 @@
 package cwsandbox
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -127,9 +129,9 @@ func checkTenant(f *faults, field string, t Tenant) {
 }
 
 func checkLabels(f *faults, field string, labels map[string]string) {
-	for key, value := range labels {
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
 		checkWord(f, field, key)
-		checkText(f, keyed(field, key), value)
+		checkText(f, keyed(field, key), labels[key])
 	}
 }
 

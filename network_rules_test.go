@@ -281,3 +281,12 @@ func TestEffectiveNetwork(t *testing.T) {
 		assert.Equal(t, "WithNetwork(deny egress false, deny ingress true, to a.org, from any, dns deny)", opt.(interface{ String() string }).String())
 	})
 }
+
+func TestFaultsOfLabelsComeInOrder(t *testing.T) {
+	labels := map[string]string{"a": "\x00", "b": "\x00", "c": "\x00", "d": "\x00"}
+	for range 20 {
+		_, err := newCreateConfig("create", environment{}, nil, []Option{WithNetwork(Network{Egress: []EgressRule{{PodLabels: labels}}})})
+		const field = "spec.network.egress[0].selector.pod_labels"
+		requireViolations(t, err, keyed(field, "a"), keyed(field, "b"), keyed(field, "c"), keyed(field, "d"))
+	}
+}

@@ -129,3 +129,15 @@ func TestVolumesAsSent(t *testing.T) {
 		assert.Equal(t, []VolumeMount{{Volume: "fast", Path: "/fast", ReadOnly: true}}, info.Containers[0].Spec.Mounts)
 	})
 }
+
+func TestMountThatIsSaidTwice(t *testing.T) {
+	volume := WithVolumes(Volume{Name: "v", Path: "/data"})
+	in := func(mounts ...VolumeMount) []Option {
+		return []Option{volume, WithContainers(Container{Name: "a", Image: "i", Mounts: mounts})}
+	}
+	same, other := VolumeMount{Volume: "v", Path: "/data"}, VolumeMount{Volume: "v", Path: "/other"}
+	_, c := sent(t, nil, in(same, other))
+	assert.Equal(t, []VolumeMount{same, other}, mountsOf(c.GetVolumeMounts()))
+	_, err := newCreateConfig("create", environment{}, nil, in(VolumeMount{Volume: "v", Path: "/data", ReadOnly: true}))
+	requireViolations(t, err, "spec.containers[0].volume_mounts[1].mount_path")
+}
