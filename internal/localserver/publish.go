@@ -130,7 +130,7 @@ func (r *record) reachable() (container.Sandbox, error) {
 	if r.state != running && r.state != paused && r.state != terminating {
 		return nil, fmt.Errorf("sandbox is %s", stateWord(r.state))
 	}
-	if r.place == nil {
+	if r.start.IsZero() { // from then on the place is there and does not change
 		return nil, errors.New("sandbox was never started")
 	}
 	return r.place, nil

@@ -70,7 +70,7 @@ func (p *publication) serveHTTPS() error {
 	}
 	quiet := slog.NewLogLogger(s.opt.Logger.Handler(), slog.LevelDebug)
 	transport := &http.Transport{
-		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) },
+		DialContext:        p.dialForAll,
 		DisableCompression: true, // bodies are passed on as they are
 		MaxIdleConns:       16,
 		IdleConnTimeout:    time.Minute,
@@ -87,6 +87,7 @@ func (p *publication) serveHTTPS() error {
 		Handler:           p.guard(proxy),
 		ReadHeaderTimeout: edgeHeaderTimeout,
 		BaseContext:       func(net.Listener) context.Context { return p.life },
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, clientKey{}, c) },
 		ErrorLog:          quiet,
 		Protocols:         new(http.Protocols),
 	}
@@ -113,9 +114,20 @@ func (p *publication) serveHTTPS() error {
 	return nil
 }
 
-// rewrite addresses a request to the service inside. The host stays what the client has asked for.
+// dialForAll is dial for a transport, whose context outlives the request: another one may take the connection.
+func (p *publication) dialForAll(context.Context, string, string) (net.Conn, error) {
+	if !p.begin() {
+		return nil, net.ErrClosed
+	}
+	defer p.done()
+	return p.dial(p.life)
+}
+
+// rewrite addresses a request to the service inside. The host stays what the client has asked for, and the query too, be
+// it well-formed or not.
 func (p *publication) rewrite(r *httputil.ProxyRequest) {
 	r.SetURL(&url.URL{Scheme: "http", Host: "sandbox"})
+	r.Out.URL.RawQuery = r.In.URL.RawQuery
 	r.Out.Host = r.In.Host
 	r.SetXForwarded()
 	r.Out.Header.Del(shareTokenHeader)
@@ -131,6 +143,9 @@ func (p *publication) guard(next http.Handler) http.Handler {
 			panic(http.ErrAbortHandler) // the connection is being closed
 		}
 		defer p.done()
+		// The server does not close what was upgraded, and a client that reads nothing would hold it for ever.
+		client := r.Context().Value(clientKey{}).(net.Conn)
+		defer context.AfterFunc(p.life, func() { _ = client.Close() })()
 		if secret && subtle.ConstantTimeCompare([]byte(r.Header.Get(shareTokenHeader)), []byte(p.record.shareToken)) != 1 {
 			http.Error(w, "this endpoint needs the share token of the sandbox", http.StatusUnauthorized)
 			return
@@ -143,6 +158,9 @@ func (p *publication) guard(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, stopClockKey{}, stop)))
 	})
 }
+
+// clientKey leads to the connection that a request came in on.
+type clientKey struct{}
 
 // stopClockKey leads to the function that ends the request time.
 type stopClockKey struct{}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 
+	"github.com/cwsandbox/cwsandbox-go/internal/localserver/container"
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver/scripted"
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
@@ -78,6 +80,20 @@ var site = scripted.Command{CatchSignals: true, Run: func(ctx context.Context, p
 		_ = rw.Flush()
 		_, _ = io.Copy(conn, rw)
 	})
+	mux.HandleFunc("/uri", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.RequestURI) })
+	mux.HandleFunc("/flood", func(w http.ResponseWriter, r *http.Request) {
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", r.Header.Get("Upgrade"))
+		for {
+			if _, err := rw.WriteString("more\n"); err != nil {
+				return
+			}
+		}
+	})
 	server := &http.Server{Handler: mux}
 	defer server.Close()
 	for _, arg := range p.Argv[1:] {
@@ -135,6 +151,25 @@ func inEdgeWorld(o Options, test func(w *world, ports *MemoryPorts, client *http
 	}
 }
 
+// slowRuntime makes places whose ports answer nobody. A place is made when ready is closed, whatever happens meanwhile.
+type slowRuntime struct {
+	container.Runtime
+	ready chan struct{}
+}
+
+func (r slowRuntime) NewSandbox(ctx context.Context, spec container.SandboxSpec) (container.Sandbox, error) {
+	<-r.ready
+	place, err := r.Runtime.NewSandbox(context.WithoutCancel(ctx), spec)
+	return slowPlace{place}, err
+}
+
+type slowPlace struct{ container.Sandbox }
+
+func (slowPlace) Dial(ctx context.Context, _ int) (net.Conn, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
 func endpointURL(sb *sandboxv1.Sandbox, i int) string {
 	return sb.GetStatus().GetServices()[i].GetEndpoint().GetUrl()
 }
@@ -163,6 +198,24 @@ func (w *world) newRequest(url, token string) *http.Request {
 		req.Header.Set(shareTokenHeader, token)
 	}
 	return req
+}
+
+// upgrade does what a WebSocket client does, up to the frames.
+func (w *world) upgrade(ports *MemoryPorts, address string) (conn net.Conn, in *bufio.Reader) {
+	w.Helper()
+	u, err := url.Parse(address)
+	require.NoError(w, err)
+	pool, err := w.srv.EdgePool()
+	require.NoError(w, err)
+	raw, err := ports.Dial(w.Context(), u.Host)
+	require.NoError(w, err)
+	conn = tls.Client(raw, &tls.Config{RootCAs: pool, ServerName: "localhost", NextProtos: []string{"http/1.1"}})
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", u.Path)
+	in = bufio.NewReader(conn)
+	resp, err := http.ReadResponse(in, nil)
+	require.NoError(w, err)
+	require.Equal(w, http.StatusSwitchingProtocols, resp.StatusCode)
+	return conn, in
 }
 
 func TestPublishedServices(t *testing.T) {
@@ -264,18 +317,8 @@ func TestPublishedServices(t *testing.T) {
 		assert.Equal(w, 10*time.Second, time.Since(began))
 		resp.Body.Close()
 
-		// What a WebSocket client does, up to the frames.
-		pool, err := w.srv.EdgePool()
-		require.NoError(w, err)
-		raw, err := ports.Dial(w.Context(), strings.TrimPrefix(url, "https://"))
-		require.NoError(w, err)
-		conn := tls.Client(raw, &tls.Config{RootCAs: pool, ServerName: "localhost", NextProtos: []string{"http/1.1"}})
+		conn, in := w.upgrade(ports, url+"/upgrade")
 		defer conn.Close()
-		fmt.Fprintf(conn, "GET /upgrade HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-		in := bufio.NewReader(conn)
-		resp, err = http.ReadResponse(in, nil)
-		require.NoError(w, err)
-		require.Equal(w, http.StatusSwitchingProtocols, resp.StatusCode)
 		time.Sleep(time.Hour / 10) // an upgraded connection has no request time
 		fmt.Fprintln(conn, "ping")
 		line, err = in.ReadString('\n')
@@ -284,6 +327,24 @@ func TestPublishedServices(t *testing.T) {
 		w.delete(made.GetSandboxId(), 0)
 		_, err = in.ReadString('\n')
 		assert.Error(w, err, "it does not outlive the sandbox")
+	}))
+	t.Run("a request target is passed on as it is", inEdgeWorld(Options{}, func(w *world, _ *MemoryPorts, client *http.Client) {
+		made := w.create(command("site", "80"), serving(httpsOn(80, openly)))
+		synctest.Wait()
+		const target = "/uri?a;b=%zz&c"
+		code, body := w.getURL(client, endpointURL(made, 0)+target)
+		assert.Equal(w, http.StatusOK, code)
+		assert.Equal(w, target, body)
+	}))
+	t.Run("a WebSocket client that reads nothing keeps no sandbox", inEdgeWorld(Options{}, func(w *world, ports *MemoryPorts, _ *http.Client) {
+		made := w.create(command("site", "80"), serving(httpsOn(80, openly)))
+		synctest.Wait()
+		conn, _ := w.upgrade(ports, endpointURL(made, 0)+"/flood")
+		defer conn.Close()
+		synctest.Wait() // every buffer on the way is full
+		w.delete(made.GetSandboxId(), 0)
+		synctest.Wait()
+		assert.Equal(w, completed, w.state(made.GetSandboxId()))
 	}))
 	t.Run("C-166 request time, nothing there", inEdgeWorld(Options{}, func(w *world, _ *MemoryPorts, client *http.Client) {
 		long := httpsOn(81, openly)
@@ -385,6 +446,55 @@ func TestPublishedServices(t *testing.T) {
 			assert.Equal(w, failed, st.GetState())
 			assert.Contains(w, st.GetStateReason(), "the services could not be published")
 		})
+	})
+}
+
+func TestPublishedServicesOfSlowPlaces(t *testing.T) {
+	inSlowWorld := func(t *testing.T, test func(w *world, ports *MemoryPorts, ready chan struct{})) {
+		ports, ready := &MemoryPorts{}, make(chan struct{})
+		runtime := slowRuntime{scripted.New(programs...), ready}
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, Options{Runtime: runtime, PublishOn: ports.Publish, PlainEdge: true})
+			defer w.close()
+			test(w, ports, ready)
+		})
+	}
+	get := func(w *world, ports *MemoryPorts, sb *sandboxv1.Sandbox) net.Conn {
+		conn, err := ports.Dial(w.Context(), strings.TrimPrefix(endpointURL(sb, 0), "http://"))
+		require.NoError(w, err)
+		fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		return conn
+	}
+	t.Run("deleted before there is a place", func(t *testing.T) {
+		inSlowWorld(t, func(w *world, _ *MemoryPorts, ready chan struct{}) {
+			id := w.create(serving(httpsOn(80, openly))).GetSandboxId()
+			w.delete(id, 0)
+			var p *publication
+			w.srv.each(id, func(r *record) { p = r.publications[0] })
+			go func() {
+				for p.life.Err() == nil {
+					_, err := p.record.reachable()
+					assert.Error(w, err)
+				}
+			}()
+			close(ready)
+			synctest.Wait()
+			assert.Equal(w, completed, w.state(id))
+		}) // the race detector looks on
+	})
+	t.Run("deleted while a connection is being made", func(t *testing.T) {
+		inSlowWorld(t, func(w *world, ports *MemoryPorts, ready chan struct{}) {
+			close(ready)
+			sb := w.create(serving(httpsOn(80, openly)))
+			synctest.Wait()
+			for range 20 {
+				defer get(w, ports, sb).Close()
+			}
+			synctest.Wait()
+			w.delete(sb.GetSandboxId(), 0)
+			synctest.Wait()
+			assert.Equal(w, completed, w.state(sb.GetSandboxId()))
+		}) // fails when a goroutine is left
 	})
 }
 
