@@ -186,7 +186,8 @@ func (s *Server) URL() string { return scheme + s.address }
 // Address is the host and port of the server, for gRPC clients that know no URL.
 func (s *Server) Address() string { return s.address }
 
-// APIKey is the only key that the server accepts. It is an administrator's.
+// APIKey is the only key that the server accepts. It is an administrator's, but not where it is given as W&B's, see
+// [cwsandbox.WithWandB].
 func (s *Server) APIKey() string { return s.key }
 
 // DialOptions are what a gRPC client needs to reach [Server.Address], and a [cwsandbox.Client] to reach [Server.URL]: it

@@ -71,15 +71,16 @@ func (s *Server) identify(md metadata.MD) (identity, bool) {
 		if !strings.EqualFold(scheme, "bearer") {
 			return identity{}, false
 		}
-		return s.bearer(strings.TrimSpace(token))
+		return s.accept(strings.TrimSpace(token))
 	}
-	if key := strings.TrimSpace(first(md, "x-wandb-api-key")); key != "" {
-		return wandbIdentity(first(md, "x-entity-id"), key), true
-	}
-	return identity{}, false
+	key := strings.TrimSpace(first(md, "x-wandb-api-key"))
+	id, ok := s.accept(key)
+	id.user, id.admin, id.wandb = wandbUser(first(md, "x-entity-id"), key), false, true
+	return id, ok
 }
 
-func (s *Server) bearer(token string) (identity, bool) {
+// accept finds out whose a token is. Without a list of keys every token that is not blank is the one administrator's.
+func (s *Server) accept(token string) (id identity, ok bool) {
 	if token == "" {
 		return identity{}, false
 	}
@@ -98,10 +99,10 @@ func (s *Server) bearer(token string) (identity, bool) {
 	return identity{}, false
 }
 
-// wandbIdentity tells callers with such keys apart without keeping the key.
-func wandbIdentity(entity, key string) identity {
+// wandbUser tells callers with such keys apart without keeping the key.
+func wandbUser(entity, key string) string {
 	sum := sha256.Sum256([]byte(entity + "\x00" + key))
-	return identity{user: "wandb-" + hex.EncodeToString(sum[:8]), organization: defaultOrganization, wandb: true}
+	return "wandb-" + hex.EncodeToString(sum[:8])
 }
 
 func first(md metadata.MD, key string) string {

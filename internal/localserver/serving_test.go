@@ -112,6 +112,19 @@ func TestCredentials(t *testing.T) {
 			w.requireRefused(isGone, err)
 		})
 	})
+	t.Run("a list of keys holds for W&B keys too", func(t *testing.T) {
+		inWorld(t, Options{Keys: []Key{{Token: "k1", User: "ann", Organization: "acme", Admin: true}}}, func(w *world) {
+			w.ctx = withAuth("x-wandb-api-key", "k2")
+			_, err := w.api.ListSandboxes(w.ctx, &sandboxv1.ListSandboxesRequest{})
+			w.requireRefused(refused{code: codes.Unauthenticated}, err)
+			w.ctx = withAuth("x-wandb-api-key", "k1")
+			id := w.run()
+			_, err = w.settings().CreateSecretStore(w.ctx, &sandboxv1.CreateSecretStoreRequest{})
+			w.requireRefused(refused{code: codes.PermissionDenied}, err)
+			w.ctx = as(context.Background(), "k1")
+			assert.Equal(t, running, w.state(id), "the administrator is of the same organization")
+		})
+	})
 }
 
 func TestVisibility(t *testing.T) {
