@@ -96,7 +96,10 @@ const grantScheme = "cwsandbox-local"
 
 // uri writes the grant for a certificate.
 func (g grant) uri() *url.URL {
-	q := url.Values{"user": {g.caller.user}, "organization": {g.caller.organization}, "admin": {strconv.FormatBool(g.caller.admin)}}
+	q := url.Values{
+		"user": {g.caller.user}, "organization": {g.caller.organization},
+		"admin": {strconv.FormatBool(g.caller.admin)}, "wandb": {strconv.FormatBool(g.caller.wandb)},
+	}
 	for _, p := range g.permissions {
 		q.Add("permission", strconv.Itoa(int(p)))
 	}
@@ -110,7 +113,10 @@ func grantOf(cert *x509.Certificate) (grant, error) {
 	}
 	u := cert.URIs[0]
 	q := u.Query()
-	g := grant{sandbox: u.Path[1:], caller: identity{user: q.Get("user"), organization: q.Get("organization"), admin: q.Get("admin") == "true"}}
+	g := grant{sandbox: u.Path[1:], caller: identity{
+		user: q.Get("user"), organization: q.Get("organization"),
+		admin: q.Get("admin") == "true", wandb: q.Get("wandb") == "true",
+	}}
 	for _, text := range q["permission"] {
 		n, err := strconv.Atoi(text)
 		if err != nil {

@@ -128,10 +128,25 @@ func (s *Server) plane() *dataPlane {
 
 // stop ends all connections, after a moment for the last words.
 func (p *dataPlane) stop() {
-	cut := time.AfterFunc(closeGrace, p.grpc.Stop)
+	cut := time.AfterFunc(closeGrace, p.cut)
 	p.grpc.GracefulStop()
 	cut.Stop()
 	p.serving.Wait()
+}
+
+// cut closes all connections. That gRPC closes its own is not enough: before that it waits, for long, for clients that
+// have not said yet what they want.
+func (p *dataPlane) cut() {
+	p.mu.Lock()
+	var all []*directConn
+	for _, list := range p.conns {
+		all = append(all, list...)
+	}
+	p.mu.Unlock()
+	for _, c := range all {
+		_ = c.Close()
+	}
+	p.grpc.Stop()
 }
 
 // issue makes a certificate for a client. It ends at a whole second.

@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"net"
 	"net/url"
 	"testing"
@@ -22,9 +23,11 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/cwsandbox/cwsandbox-go/internal/localserver/scripted"
 	sandboxv1 "github.com/cwsandbox/cwsandbox-go/proto/coreweave/sandbox/v1"
 )
 
@@ -283,6 +286,70 @@ func TestDirectConnections(t *testing.T) {
 			assert.Equal(t, codes.Unimplemented, status.Code(err))
 		})
 	})
+}
+
+func TestDirectConnectionsOfWandB(t *testing.T) {
+	inDirectWorld(t, Options{Runtime: withCommand("greet", scripted.Command{CatchSignals: true, Run: func(ctx context.Context, p *scripted.Proc) int {
+		fmt.Fprintln(p.Stdout, "hello")
+		<-ctx.Done()
+		return 0
+	}})}, func(w *directWorld) {
+		w.ctx = metadata.AppendToOutgoingContext(context.Background(), "x-wandb-api-key", "k", "x-entity-id", "e")
+		id := w.run(command("greet"))
+		seen := w.logs(&logRequest{SandboxId: id})
+		require.Equal(t, "hello\n", seen.text)
+		w.data(w.issue(id, mayStreamLogs), func(api sandboxv1.SandboxDataPlaneServiceClient) {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			stream, err := api.StreamLogs(ctx, &logRequest{SandboxId: id, Follow: true, ResumeLogSessionId: seen.session})
+			require.NoError(t, err)
+			entry, err := stream.Recv()
+			require.NoError(t, err)
+			assert.Nil(t, entry.GetError(), "it is the same caller")
+			assert.Equal(t, "hello\n", string(entry.GetData()))
+		})
+	})
+}
+
+func TestDirectExecStaysInItsSandbox(t *testing.T) {
+	inDirectWorld(t, Options{}, func(w *directWorld) {
+		a, b := w.run(), w.run()
+		w.data(w.issue(a, everything...), func(api sandboxv1.SandboxDataPlaneServiceClient) {
+			stream, err := api.StreamExec(context.Background())
+			require.NoError(t, err)
+			w.sendInit(stream, &sandboxv1.ExecStreamInit{SandboxId: a, Command: []string{"cat"}})
+			w.sendInit(stream, &sandboxv1.ExecStreamInit{SandboxId: b, Command: []string{"cat"}})
+			w.requireRefused(refused{code: codes.PermissionDenied}, lastError(func() error { _, err := stream.Recv(); return err }))
+		})
+	})
+}
+
+func TestCloseAwaitsNoSilentDirectConnection(t *testing.T) {
+	for name, speak := range map[string]func(w *directWorld, conn net.Conn){
+		"nothing was said": func(*directWorld, net.Conn) {},
+		"only TLS": func(w *directWorld, conn net.Conn) {
+			i := w.issue(w.run(), everything...)
+			roots := x509.NewCertPool()
+			require.True(w, roots.AppendCertsFromPEM(i.GetServerCaBundlePem()))
+			secure := tls.Client(conn, &tls.Config{
+				Certificates: []tls.Certificate{i.certificate(w.T)}, RootCAs: roots, ServerName: "localhost", NextProtos: []string{"h2"},
+			})
+			require.NoError(w, secure.Handshake())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inDirectWorld(t, Options{}, func(w *directWorld) {
+				conn, err := w.direct.Dial()
+				require.NoError(t, err)
+				defer conn.Close()
+				speak(w, conn)
+				synctest.Wait()
+				began := time.Now()
+				require.NoError(t, w.srv.Close())
+				assert.LessOrEqual(t, time.Since(began), closeGrace)
+			})
+		})
+	}
 }
 
 func TestDirectConnectionsEnd(t *testing.T) {

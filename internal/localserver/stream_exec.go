@@ -166,7 +166,11 @@ func (x *execStream) receive() {
 	defer func() { _ = stdin.Close() }()
 	for {
 		frame, err := x.stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return
+		}
 		if err != nil {
+			x.cancel(err)
 			return
 		}
 		switch m := frame.GetMessage().(type) {
