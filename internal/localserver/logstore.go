@@ -133,7 +133,7 @@ func (l *logStore) selectFrom(since time.Time, tail int64) (offset, line int64, 
 
 // lineSince is the first mark from the given one on where a line begins at a time or later.
 func (l *logStore) lineSince(since time.Time, first int) int {
-	i := sort.Search(len(l.marks), func(i int) bool { return l.marks[i].at >= since.UnixNano() })
+	i := sort.Search(len(l.marks), func(i int) bool { return !time.Unix(0, l.marks[i].at).Before(since) })
 	return l.nextLine(max(i, first))
 }
 

@@ -3,6 +3,7 @@ package localserver
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 
@@ -50,6 +51,15 @@ func TestLogStoreCutsAnEndlessLine(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(l.contents(true), "Z "), "only the last line has its beginning")
 	assert.True(t, strings.HasPrefix(l.contents(true), "x"))
 	assert.EqualValues(t, 3, l.lines)
+}
+
+func TestLogStoreSinceAnyTime(t *testing.T) {
+	l := newLogStore(systemClock{})
+	_, _ = l.Write([]byte("line\n"))
+	for year, found := range map[int]bool{1: true, 1000: true, 9999: false} { // what a Timestamp can hold
+		_, _, got := l.selectFrom(time.Date(year, 2, 3, 0, 0, 0, 0, time.UTC), 0)
+		assert.Equal(t, found, got, year)
+	}
 }
 
 func TestLogStoreTrimsAtTheLineAfterwards(t *testing.T) {
