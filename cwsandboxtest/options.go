@@ -3,6 +3,7 @@ package cwsandboxtest
 import (
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver"
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver/container"
@@ -20,6 +21,9 @@ type config struct {
 	allowLeftovers bool
 	unenforced     bool
 	noServerless   bool
+	noShareTokens  bool
+	prepareDelay   time.Duration
+	snapshots      SnapshotLimits
 	logger         *slog.Logger
 	commands       []scripted.Option
 
@@ -50,6 +54,24 @@ func UnenforcedEgress() Option { return func(c *config) { c.unenforced = true } 
 
 // NoServerless refuses sandboxes that do not ask for [cwsandbox.PlacementCKS], as an organization's gate does.
 func NoServerless() Option { return func(c *config) { c.noServerless = true } }
+
+// NoShareTokens refuses endpoints with [cwsandbox.EndpointAuthShareToken], as a service does that has no runner for them.
+func NoShareTokens() Option { return func(c *config) { c.noShareTokens = true } }
+
+// WithPrepareDelay keeps sandboxes of a file, see [cwsandbox.WithCompose], in [cwsandbox.StatePreparing] for d before anything
+// else, with nothing known about their containers. By default they never are in that state.
+func WithPrepareDelay(d time.Duration) Option { return func(c *config) { c.prepareDelay = d } }
+
+// SnapshotLimits bound the snapshots of a server. A field that is zero bounds nothing.
+type SnapshotLimits struct {
+	Bytes    int64 // that one snapshot may hold
+	Count    int   // of the snapshots that there are
+	InFlight int   // of those that are [cwsandbox.SnapshotStateCreating]
+}
+
+// WithSnapshotLimits refuses snapshots beyond the limits, or makes them fail where that shows later only. By default there
+// are no limits.
+func WithSnapshotLimits(l SnapshotLimits) Option { return func(c *config) { c.snapshots = l } }
 
 // AllowLeftovers lets a test end with sandboxes that it has not stopped. The server stops them in any case.
 func AllowLeftovers() Option { return func(c *config) { c.allowLeftovers = true } }
@@ -87,6 +109,12 @@ func newConfig(opts []Option) (*config, error) {
 	}
 	if c.processes && len(c.commands) > 0 {
 		return nil, errors.New("cwsandboxtest: with Processes, WithCommand and WithScript have no effect")
+	}
+	if c.prepareDelay < 0 {
+		return nil, errors.New("cwsandboxtest: WithPrepareDelay: must not be negative")
+	}
+	if c.snapshots.Bytes < 0 || c.snapshots.Count < 0 || c.snapshots.InFlight < 0 {
+		return nil, errors.New("cwsandboxtest: WithSnapshotLimits: must not be negative")
 	}
 	return c, nil
 }

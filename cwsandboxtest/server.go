@@ -154,18 +154,23 @@ func (s *Server) build(cfg *config) error {
 	}
 	s.runtime = rt
 	options := localserver.Options{
-		Runtime:            rt,
-		Logger:             cfg.logger,
-		Claims:             cfg.claims,
-		Keys:               []localserver.Key{{Token: s.key, Admin: true}},
-		UnenforcedEgress:   cfg.unenforced,
-		NoServerless:       cfg.noServerless,
-		Secrets:            cfg.secrets,
-		ObjectStorageEnv:   cfg.objectStorageEnv,
-		RuntimeClasses:     cfg.runtimeClasses,
-		InstanceTypes:      cfg.instanceTypes,
-		UnaryInterceptors:  []grpc.UnaryServerInterceptor{s.layer.Unary},
-		StreamInterceptors: []grpc.StreamServerInterceptor{s.layer.Stream},
+		Runtime:              rt,
+		Logger:               cfg.logger,
+		Claims:               cfg.claims,
+		Keys:                 []localserver.Key{{Token: s.key, Admin: true}},
+		UnenforcedEgress:     cfg.unenforced,
+		NoServerless:         cfg.noServerless,
+		NoShareTokens:        cfg.noShareTokens,
+		PrepareDelay:         cfg.prepareDelay,
+		MaxSnapshotBytes:     cfg.snapshots.Bytes,
+		MaxSnapshots:         cfg.snapshots.Count,
+		MaxSnapshotsInFlight: cfg.snapshots.InFlight,
+		Secrets:              cfg.secrets,
+		ObjectStorageEnv:     cfg.objectStorageEnv,
+		RuntimeClasses:       cfg.runtimeClasses,
+		InstanceTypes:        cfg.instanceTypes,
+		UnaryInterceptors:    []grpc.UnaryServerInterceptor{s.layer.Unary},
+		StreamInterceptors:   []grpc.StreamServerInterceptor{s.layer.Stream},
 	}
 	if s.memory != nil {
 		s.ports = new(localserver.MemoryPorts)
