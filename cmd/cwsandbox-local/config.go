@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver"
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver/process"
@@ -39,6 +40,12 @@ type config struct {
 	network     string
 	unenforced  bool
 	serverless  bool
+	shareTokens bool
+
+	prepareDelay         time.Duration
+	maxSnapshots         int
+	maxSnapshotBytes     int64
+	maxSnapshotsInFlight int
 
 	secrets          []localserver.Secret
 	objectStorageEnv map[string]string
@@ -72,6 +79,11 @@ func parse(args []string, stderr io.Writer) (*config, error) {
 	fs.StringVar(&c.network, "network", hostNetwork, "`network` of the sandboxes: host, which is this machine's, or private, which leads nowhere")
 	fs.BoolVar(&c.unenforced, "unenforced-egress", false, "accept rules about what a sandbox may reach although nobody enforces them here")
 	fs.BoolVar(&c.serverless, "serverless", true, "accept sandboxes that do not ask for the caller's own clusters")
+	fs.BoolVar(&c.shareTokens, "share-tokens", true, "accept endpoints that ask for a share token")
+	fs.DurationVar(&c.prepareDelay, "prepare-delay", 0, "`time` that sandboxes of a file are PREPARING before anything else")
+	fs.IntVar(&c.maxSnapshots, "max-snapshots", 0, "`number` of snapshots that an organization can have; 0 is no bound")
+	fs.Int64Var(&c.maxSnapshotBytes, "max-snapshot-bytes", 0, "`number` of bytes that a snapshot can hold; 0 is no bound")
+	fs.IntVar(&c.maxSnapshotsInFlight, "max-snapshots-in-flight", 0, "`number` of snapshots that can be taken at a time; 0 is no bound")
 	secrets := fs.String("secrets-file", "", "JSON `file` with what is in secret stores: {\"store\": {\"name\": \"value\", \"other\": {\"field\": \"value\"}}}")
 	storage := fs.String("object-storage-env-file", "", "`file` with the environment variables, NAME=VALUE, of sandboxes with access to object storage")
 	classes := fs.String("runtime-classes", "", "`names` of the runtime classes that sandboxes may ask for, separated by commas; they have no effect")
@@ -80,7 +92,7 @@ func parse(args []string, stderr io.Writer) (*config, error) {
 		return nil, err
 	}
 	if fs.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+		return nil, errors.New("unexpected argument: there are only flags") // it may be a key behind a blank in -keys
 	}
 	var err error
 	if c.host, c.port, err = net.SplitHostPort(*listen); err != nil {
@@ -112,6 +124,9 @@ func (c *config) check() error {
 	}
 	if c.network != hostNetwork && c.network != privateNetwork {
 		return fmt.Errorf("-network: must be %s or %s, is %q", hostNetwork, privateNetwork, c.network)
+	}
+	if c.prepareDelay < 0 || c.maxSnapshots < 0 || c.maxSnapshotBytes < 0 || c.maxSnapshotsInFlight < 0 {
+		return errors.New("-prepare-delay, -max-snapshots, -max-snapshot-bytes and -max-snapshots-in-flight must not be negative")
 	}
 	if isLoopback(c.host) || c.tls && len(c.keys) > 0 && c.allowRemote {
 		return nil

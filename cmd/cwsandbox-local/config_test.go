@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -23,7 +24,10 @@ func TestBadCommandLinesAreRefused(t *testing.T) {
 		args []string
 		text string
 	}{
-		{"argument", []string{"serve"}, `unexpected argument "serve"`},
+		{"argument", []string{"serve"}, "unexpected argument"},
+		{"blank between keys", []string{"-keys", "a-secret,", "b-secret"}, "unexpected argument"},
+		{"negative delay", []string{"-prepare-delay", "-1s"}, "-prepare-delay"},
+		{"negative limit", []string{"-max-snapshots", "-1"}, "-max-snapshots"},
 		{"flag", []string{"-port", "1"}, "-port"},
 		{"listen without port", []string{"-listen", "127.0.0.1"}, "-listen"},
 		{"isolation", []string{"-isolation", "total"}, `-isolation: unknown level "total"`},
@@ -97,6 +101,20 @@ func TestClaims(t *testing.T) {
 		{Namespace: "ns", Name: "data", Dir: "/a=b"},
 		{Namespace: "ns", Name: "other", Dir: here},
 	}, got.claims)
+}
+
+func TestLimitsAndGates(t *testing.T) {
+	c, err := parse(nil, os.Stderr)
+	require.NoError(t, err)
+	want := localserver.Options{StartupSettle: startupSettle, RuntimeClasses: []string{}, InstanceTypes: []string{}}
+	assert.Equal(t, want, c.options())
+	c, err = parse([]string{
+		"-share-tokens=false", "-serverless=false", "-prepare-delay=3s", "-max-snapshots=1", "-max-snapshot-bytes=2", "-max-snapshots-in-flight=3",
+	}, os.Stderr)
+	require.NoError(t, err)
+	want.NoShareTokens, want.NoServerless, want.PrepareDelay = true, true, 3*time.Second
+	want.MaxSnapshots, want.MaxSnapshotBytes, want.MaxSnapshotsInFlight = 1, 2, 3
+	assert.Equal(t, want, c.options())
 }
 
 func TestHelpIsNoError(t *testing.T) {

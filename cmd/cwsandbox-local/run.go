@@ -64,20 +64,8 @@ func newProgram(ctx context.Context, c *config, listeners []net.Listener, stderr
 		return nil, err
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
-	options := localserver.Options{
-		Logger:           logger,
-		Keys:             c.keys,
-		Claims:           c.claims,
-		StartupSettle:    startupSettle,
-		PrivateNetwork:   c.network == privateNetwork,
-		UnenforcedEgress: c.unenforced,
-		NoServerless:     !c.serverless,
-		Secrets:          c.secrets,
-		ObjectStorageEnv: c.objectStorageEnv,
-		RuntimeClasses:   c.runtimeClasses,
-		InstanceTypes:    c.instanceTypes,
-	}
-	options.PlainEdge = c.plainEdge
+	options := c.options()
+	options.Logger = logger
 	var authorities []byte
 	if c.tls {
 		conf, authority, err := serverTLS(c)
@@ -104,6 +92,28 @@ func newProgram(ctx context.Context, c *config, listeners []net.Listener, stderr
 		}
 	}
 	return p, nil
+}
+
+// options are what the command line says about the server itself.
+func (c *config) options() localserver.Options {
+	return localserver.Options{
+		Keys:                 c.keys,
+		Claims:               c.claims,
+		StartupSettle:        startupSettle,
+		PrivateNetwork:       c.network == privateNetwork,
+		UnenforcedEgress:     c.unenforced,
+		NoServerless:         !c.serverless,
+		NoShareTokens:        !c.shareTokens,
+		PlainEdge:            c.plainEdge,
+		PrepareDelay:         c.prepareDelay,
+		MaxSnapshots:         c.maxSnapshots,
+		MaxSnapshotBytes:     c.maxSnapshotBytes,
+		MaxSnapshotsInFlight: c.maxSnapshotsInFlight,
+		Secrets:              c.secrets,
+		ObjectStorageEnv:     c.objectStorageEnv,
+		RuntimeClasses:       c.runtimeClasses,
+		InstanceTypes:        c.instanceTypes,
+	}
 }
 
 // writeAuthorities tells clients whom to trust: the given authorities, and that of the HTTPS endpoints of sandboxes.
