@@ -154,6 +154,17 @@ func TestOldCallsAreForgottenButCounted(t *testing.T) {
 	assert.Equal(t, 6, kept[0].Number)
 }
 
+// A stream can send its first message when its call is forgotten already.
+func TestForgottenCallsWeighNothing(t *testing.T) {
+	r := newRecords()
+	r.limit = callSize
+	m := lookup(sandboxv1.SandboxService_StreamExec_FullMethodName)
+	late := r.begin(t.Context(), m)
+	r.begin(t.Context(), m)
+	r.received(late, &sandboxv1.WriteFileRequest{Content: make([]byte, 500)})
+	assert.Equal(t, callSize, r.size)
+}
+
 // What the handlers of other services do is neither recorded nor disturbed.
 func TestOtherServicesPass(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fixture) {

@@ -21,6 +21,7 @@ type call struct {
 
 	seen Call // guarded by records.mu; without the counters
 	size int  // of the request, guarded as well
+	kept bool // in the history, guarded as well
 }
 
 // historySize bounds the requests that are remembered. Counts are kept beyond it.
@@ -48,7 +49,7 @@ func newRecords() records {
 }
 
 func (r *records) begin(ctx context.Context, m *method) *call {
-	c := &call{method: m, size: callSize}
+	c := &call{method: m, size: callSize, kept: true}
 	c.seen = Call{Method: m.name, Start: time.Now()}
 	c.seen.Metadata, _ = metadata.FromIncomingContext(ctx)
 	if p, ok := peer.FromContext(ctx); ok {
@@ -78,8 +79,10 @@ func (r *records) received(c *call, m proto.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c.seen.Request, c.seen.SandboxID = m, id
-	c.size += size
-	r.grow(size)
+	if c.kept {
+		c.size += size
+		r.grow(size)
+	}
 }
 
 // executed notes that the handler begins.
@@ -126,7 +129,7 @@ func (r *records) grow(n int) {
 	r.size += n
 	for r.size > r.limit && len(r.calls) > 1 {
 		r.size -= r.calls[0].size
-		r.calls[0] = nil
+		r.calls[0].kept, r.calls[0] = false, nil
 		r.calls = r.calls[1:]
 	}
 }
