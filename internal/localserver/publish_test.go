@@ -498,6 +498,55 @@ func TestPublishedServicesOfSlowPlaces(t *testing.T) {
 	})
 }
 
+// A wiredRuntime makes places whose ports are all one of this machine.
+type wiredRuntime struct {
+	container.Runtime
+	address string
+}
+
+func (r wiredRuntime) NewSandbox(ctx context.Context, spec container.SandboxSpec) (container.Sandbox, error) {
+	place, err := r.Runtime.NewSandbox(ctx, spec)
+	return wiredPlace{place, r.address}, err
+}
+
+type wiredPlace struct {
+	container.Sandbox
+	address string
+}
+
+func (p wiredPlace) Dial(ctx context.Context, _ int) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", p.address)
+}
+
+// TestRelayPassesHalfCloseOn uses the network: connections in memory have no halves.
+func TestRelayPassesHalfCloseOn(t *testing.T) {
+	service, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer service.Close()
+	go func() {
+		conn, err := service.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		all, _ := io.ReadAll(conn)
+		fmt.Fprintf(conn, "%d bytes", len(all))
+	}()
+	w := newWorld(t, Options{Runtime: wiredRuntime{scripted.New(programs...), service.Addr().String()}})
+	defer w.close()
+	id := w.create(serving(&sandboxv1.Service{Port: 80, Visibility: public})).GetSandboxId()
+	require.Eventually(t, func() bool { return w.state(id) == running }, time.Minute, time.Millisecond)
+	client, err := net.Dial("tcp", strings.TrimPrefix(w.get(id).GetStatus().GetServices()[0].GetUrl(), "http://"))
+	require.NoError(t, err)
+	defer client.Close()
+	_, err = client.Write(make([]byte, 1<<20))
+	require.NoError(t, err)
+	require.NoError(t, client.(*net.TCPConn).CloseWrite())
+	answer, err := io.ReadAll(client)
+	require.NoError(t, err)
+	assert.Equal(t, "1048576 bytes", string(answer), "what is said after the end of the other side")
+}
+
 // TestPublishOnLoopback uses the network.
 func TestPublishOnLoopback(t *testing.T) {
 	listeners, port, err := publishOnLoopback()
