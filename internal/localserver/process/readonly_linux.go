@@ -30,7 +30,7 @@ func (b *rootBuilder) seal() error {
 		return nil
 	}
 	for _, path := range b.image {
-		if slices.ContainsFunc(b.Mounts, func(m boundMount) bool { return isWithin(path, m.Target) }) {
+		if slices.ContainsFunc(b.volumes, func(target string) bool { return isWithin(path, target) }) {
 			continue // a volume hides it
 		}
 		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}

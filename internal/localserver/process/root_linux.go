@@ -47,6 +47,8 @@ type rootBuilder struct {
 	root  string   // on the host, the container's
 	host  string   // where the host's root is seen while both are there
 	image []string // the mounts that make up the image; see noteImage
+
+	volumes []string // where they are mounted, without links
 }
 
 // buildRoot leaves this process in the root file system of a container. The steps that write into it come after the

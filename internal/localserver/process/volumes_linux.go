@@ -86,8 +86,7 @@ func answerCopy(c *conn, req *request, pipe int) {
 	_ = c.send(&answer)
 }
 
-// bindVolumes shows volumes at their places in the container. The way to a directory in a volume is looked for below the
-// volume only, whatever links the sandbox has put there.
+// bindVolumes shows volumes at their places in the container.
 func (b *rootBuilder) bindVolumes() error {
 	for _, m := range b.Mounts {
 		if err := b.bindVolume(m); err != nil {
@@ -97,38 +96,83 @@ func (b *rootBuilder) bindVolumes() error {
 	return nil
 }
 
+// bindVolume mounts a copy of the volume's mount. While it looks for the target, which may lie in another volume, nothing
+// of the host is open: a link to one of this process's descriptors would lead there.
 func (b *rootBuilder) bindVolume(m boundMount) error {
-	root, err := os.OpenRoot(b.host + m.Source)
+	tree, err := b.openVolume(m)
 	if err != nil {
 		return err
+	}
+	defer unix.Close(tree)
+	if err := os.MkdirAll(m.Target, 0o755); err != nil {
+		return err
+	}
+	target, err := filepath.EvalSymlinks(m.Target)
+	if err != nil {
+		return err
+	}
+	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return os.NewSyscallError("move_mount", err)
+	}
+	b.volumes = append(b.volumes, target)
+	return nil
+}
+
+// openVolume returns a mount of what a container sees of a volume, which is not attached to anything yet. The way to a
+// directory in the volume is looked for below the volume only, whatever links the sandbox has put there.
+func (b *rootBuilder) openVolume(m boundMount) (tree int, err error) {
+	root, err := openPlace(b.host + m.Source)
+	if err != nil {
+		return 0, err
 	}
 	defer root.Close()
 	sub := m.SubPath
 	if sub == "" {
 		sub = "."
 	}
-	dir, err := root.Open(sub)
+	// As a directory, because to open a pipe could take for ever.
+	dir, err := root.OpenFile(sub, unix.O_DIRECTORY, 0)
 	if errors.Is(err, fs.ErrNotExist) && !m.Fixed {
 		if err := root.MkdirAll(sub, 0o777); err != nil {
-			return err
+			return 0, err
 		}
-		dir, err = root.Open(sub)
+		dir, err = root.OpenFile(sub, unix.O_DIRECTORY, 0)
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer dir.Close()
-	if err := os.MkdirAll(m.Target, 0o755); err != nil {
-		return err
+	return copyMount(int(dir.Fd()), m.ReadOnly)
+}
+
+// openPlace opens a directory that was found without links before. A link on the way has been put there since, by a
+// sandbox that may write to a directory around it.
+func openPlace(path string) (*os.Root, error) {
+	fd, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{
+		Flags: unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	if err := bindTree("/proc/self/fd/"+strconv.Itoa(int(dir.Fd())), m.Target); err != nil {
-		return err
+	defer unix.Close(fd)
+	return os.OpenRoot("/proc/self/fd/" + strconv.Itoa(fd))
+}
+
+// copyMount returns a mount of a directory and what is mounted below it that is attached to nothing.
+func copyMount(dir int, readOnly bool) (tree int, err error) {
+	tree, err = unix.OpenTree(dir, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return 0, os.NewSyscallError("open_tree", err)
 	}
-	attributes := uint64(unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID)
-	if m.ReadOnly {
-		attributes |= unix.MOUNT_ATTR_RDONLY
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID}
+	if readOnly {
+		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
 	}
-	return restrictMounts(m.Target, attributes)
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
+		unix.Close(tree)
+		return 0, os.NewSyscallError("mount_setattr", err)
+	}
+	return tree, nil
 }
 
 // openMountPaths makes the directories on the way to mounts ours in the upper layer of an entry of the root. Those of

@@ -1,0 +1,90 @@
+package process
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cwsandbox/cwsandbox-go/internal/localserver/container"
+)
+
+// upFrom leads from a directory to the root that it is seen from, and no further.
+func upFrom(dir string) string { return strings.Repeat("../", strings.Count(dir, "/")) }
+
+// TestPlantedPaths has what one container left in a volume meet the init of the next one, as root.
+func TestPlantedPaths(t *testing.T) {
+	eachWalledLevel(t, func(t *testing.T, r *Runtime) {
+		t.Run("a pipe where a directory is to be mounted does not hold the start up", func(t *testing.T) {
+			sb := newSandbox(t, r, container.SandboxSpec{Volumes: []container.Volume{{Name: "v"}}})
+			c := startContainer(t, sb, container.Spec{Mounts: []container.Mount{{Volume: "v", Path: "/v"}}})
+			sh(t, c, "mkfifo /v/pipe")
+			started := make(chan error, 1)
+			go func() {
+				_, err := sb.Start(t.Context(), container.Spec{Mounts: []container.Mount{{Volume: "v", Path: "/w", SubPath: "pipe"}}})
+				started <- err
+			}()
+			select {
+			case err := <-started:
+				assert.ErrorContains(t, err, "not a directory")
+			case <-time.After(patience):
+				assert.Fail(t, "the start hangs")
+			}
+		})
+		t.Run("the way to a mount does not lead through what init holds open", func(t *testing.T) {
+			sb := newSandbox(t, r, container.SandboxSpec{Volumes: []container.Volume{{Name: "v"}, {Name: "w"}}})
+			c := startContainer(t, sb, container.Spec{Mounts: []container.Mount{{Volume: "v", Path: "/v"}}})
+			host := t.TempDir()
+			up := upFrom(sb.(*sandbox).volumes[1].dir)
+			for fd := 3; fd < 16; fd++ {
+				sh(t, c, fmt.Sprintf("ln -s /proc/self/fd/%d/%s%s /v/%d", fd, up, host, fd))
+				_, _ = sb.Start(t.Context(), container.Spec{Mounts: []container.Mount{
+					{Volume: "v", Path: "/v"}, {Volume: "w", Path: fmt.Sprintf("/v/%d/made", fd)},
+				}})
+			}
+			assertEmptyDir(t, host)
+		})
+		t.Run("a directory of the host that became a link", func(t *testing.T) {
+			claim, host := t.TempDir(), t.TempDir()
+			require.NoError(t, os.Mkdir(filepath.Join(claim, "part"), 0o755))
+			sb := newSandbox(t, r, container.SandboxSpec{Volumes: []container.Volume{
+				{Name: "all", HostDir: claim}, {Name: "part", HostDir: filepath.Join(claim, "part")},
+			}})
+			c := startContainer(t, sb, container.Spec{Mounts: []container.Mount{{Volume: "all", Path: "/all"}}})
+			sh(t, c, "rmdir /all/part; ln -s "+upFrom(claim)+host[1:]+" /all/part")
+			_, err := sb.Start(t.Context(), container.Spec{Mounts: []container.Mount{{Volume: "part", Path: "/part", SubPath: "made"}}})
+			assert.Error(t, err)
+			assertEmptyDir(t, host)
+			require.NoError(t, os.Remove(filepath.Join(claim, "part")))
+		})
+	})
+}
+
+func assertEmptyDir(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Empty(t, entries)
+}
+
+// TestReadOnlyRootBehindLink mounts a volume where the image has a link to a mount of its own.
+func TestReadOnlyRootBehindLink(t *testing.T) {
+	eachWalledLevel(t, func(t *testing.T, r *Runtime) {
+		link := "/var/run"
+		if to, err := filepath.EvalSymlinks(link); err != nil || to != "/run" {
+			t.Skip("this machine has no such link")
+		}
+		sb := newSandbox(t, r, container.SandboxSpec{Volumes: []container.Volume{{Name: "v"}}})
+		c := startContainer(t, sb, container.Spec{
+			Mounts:   []container.Mount{{Volume: "v", Path: link}},
+			Security: container.Security{ReadOnlyRoot: true},
+		})
+		sh(t, c, "echo x >/run/file")
+		assert.NotZero(t, shell(t, c, "echo x >/file").code)
+	})
+}
