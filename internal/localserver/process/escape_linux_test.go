@@ -88,3 +88,29 @@ func TestReadOnlyRootBehindLink(t *testing.T) {
 		assert.NotZero(t, shell(t, c, "echo x >/file").code)
 	})
 }
+
+// TestFilesOfInitItself asks for files by names that mean something else to init than to the container.
+func TestFilesOfInitItself(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	file, err := os.OpenFile(log, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
+	require.NoError(t, err)
+	defer file.Close()
+	_, err = file.WriteString("the server's own\n")
+	require.NoError(t, err)
+	standard := os.Stderr
+	os.Stderr = file
+	defer func() { os.Stderr = standard }()
+
+	eachWalledLevel(t, func(t *testing.T, r *Runtime) {
+		c := newContainer(t, r, container.Spec{})
+		sh(t, c, "ln -s /proc/self/exe /exe")
+		for _, name := range []string{"/dev/stderr", "/proc/self/fd/2", "/proc/thread-self/fd/2", "/proc/1/fd/2", "/proc/self/exe", "/exe"} {
+			_, err := c.ReadFile(t.Context(), name, 1<<30)
+			requireFileError(t, err, container.FileIO, name)
+			requireFileError(t, c.WriteFile(t.Context(), name, []byte("x"), false), container.FileIO, name)
+		}
+		got, err := os.ReadFile(log)
+		require.NoError(t, err)
+		assert.Equal(t, "the server's own\n", string(got))
+	})
+}

@@ -255,8 +255,22 @@ func (in *initProcess) open(o *openFile) ([]int, error) {
 // A rootTree resolves paths as any process of the container does: below its root, from its working directory.
 type rootTree struct{ dir string }
 
+// OpenFile refuses names in /proc that stand for what this process itself has open: its standard error, say, is the
+// server's.
 func (t rootTree) OpenFile(name string, flag int, perm os.FileMode) (*os.File, error) {
-	return os.OpenFile(t.path(name), flag, perm)
+	how := unix.OpenHow{Flags: uint64(flag | unix.O_CLOEXEC), Resolve: unix.RESOLVE_NO_MAGICLINKS}
+	if flag&os.O_CREATE != 0 {
+		how.Mode = uint64(perm)
+	}
+	for {
+		fd, err := unix.Openat2(unix.AT_FDCWD, t.path(name), &how)
+		if err == nil {
+			return os.NewFile(uintptr(fd), name), nil
+		}
+		if err != unix.EINTR {
+			return nil, err
+		}
+	}
 }
 
 func (t rootTree) MkdirAll(name string, perm os.FileMode) error {
