@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/cwsandbox/cwsandbox-go/internal/localserver/container"
 )
@@ -113,4 +114,17 @@ func TestFilesOfInitItself(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "the server's own\n", string(got))
 	})
+}
+
+// TestMountedFilesAreReadable starts a container under a server that keeps its files to itself.
+func TestMountedFilesAreReadable(t *testing.T) {
+	r := newRuntime(t, Options{Isolation: Isolated})
+	before := unix.Umask(0o077)
+	defer unix.Umask(before)
+	c := newContainer(t, r, container.Spec{
+		Files:    []container.File{{Path: "/srv/given", Content: []byte("given")}},
+		Security: container.Security{User: 12345, Group: 12345},
+	})
+	assert.Equal(t, "given", sh(t, c, "cat /srv/given"))
+	assert.Equal(t, "444", sh(t, c, "stat -c %a /srv/given"))
 }

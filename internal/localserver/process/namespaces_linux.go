@@ -179,7 +179,10 @@ func storeFiles(l *launch) ([]boundFile, error) {
 	files := make([]boundFile, len(l.files))
 	for i, f := range l.files {
 		source := filepath.Join(dir, strconv.Itoa(i))
-		if err := os.WriteFile(source, f.Content, 0o444); err != nil {
+		if err := os.WriteFile(source, f.Content, 0o400); err != nil {
+			return nil, err
+		}
+		if err := os.Chmod(source, 0o444); err != nil { // whoever a container runs as may read it, whatever the umask
 			return nil, err
 		}
 		files[i] = boundFile{Source: source, Target: f.Path}
