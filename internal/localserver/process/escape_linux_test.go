@@ -128,3 +128,14 @@ func TestMountedFilesAreReadable(t *testing.T) {
 	assert.Equal(t, "given", sh(t, c, "cat /srv/given"))
 	assert.Equal(t, "444", sh(t, c, "stat -c %a /srv/given"))
 }
+
+// TestDevicesAreTheHosts tries to change what is known of them to what it is already.
+func TestDevicesAreTheHosts(t *testing.T) {
+	eachWalledLevel(t, func(t *testing.T, r *Runtime) {
+		c := newContainer(t, r, container.Spec{})
+		for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
+			assert.NotZero(t, shell(t, c, "chmod 666 /dev/"+name).code, name)
+		}
+		assert.Equal(t, "4", sh(t, c, "echo x >/dev/null && test -w /dev/null && head -c 4 /dev/zero | wc -c"))
+	})
+}

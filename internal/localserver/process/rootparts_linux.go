@@ -24,7 +24,7 @@ func (b *rootBuilder) mountProc() error {
 			return err
 		}
 	}
-	for _, name := range []string{"sys", "irq", "bus"} {
+	for _, name := range []string{"sys", "irq", "bus", "fs", "scsi", "acpi"} {
 		dir := "/proc/" + name
 		if _, err := os.Stat(dir); err != nil {
 			continue // this kernel has none
@@ -59,7 +59,8 @@ func (b *rootBuilder) mountDev() error {
 		if err := touch("/dev/" + name); err != nil {
 			return err
 		}
-		if err := bind(b.host+"/dev/"+name, "/dev/"+name); err != nil {
+		// Read-only concerns what is known of a device, which is the host's own, and not what is written to it.
+		if err := bindReadOnly(b.host+"/dev/"+name, "/dev/"+name); err != nil {
 			return err
 		}
 	}
