@@ -73,23 +73,6 @@ func assertEmptyDir(t *testing.T, dir string) {
 	assert.Empty(t, entries)
 }
 
-// TestReadOnlyRootBehindLink mounts a volume where the image has a link to a mount of its own.
-func TestReadOnlyRootBehindLink(t *testing.T) {
-	eachWalledLevel(t, func(t *testing.T, r *Runtime) {
-		link := "/var/run"
-		if to, err := filepath.EvalSymlinks(link); err != nil || to != "/run" {
-			t.Skip("this machine has no such link")
-		}
-		sb := newSandbox(t, r, container.SandboxSpec{Volumes: []container.Volume{{Name: "v"}}})
-		c := startContainer(t, sb, container.Spec{
-			Mounts:   []container.Mount{{Volume: "v", Path: link}},
-			Security: container.Security{ReadOnlyRoot: true},
-		})
-		sh(t, c, "echo x >/run/file")
-		assert.NotZero(t, shell(t, c, "echo x >/file").code)
-	})
-}
-
 // TestFilesOfInitItself asks for files by names that mean something else to init than to the container.
 func TestFilesOfInitItself(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
@@ -127,6 +110,41 @@ func TestMountedFilesAreReadable(t *testing.T) {
 	})
 	assert.Equal(t, "given", sh(t, c, "cat /srv/given"))
 	assert.Equal(t, "444", sh(t, c, "stat -c %a /srv/given"))
+}
+
+// TestReadOnlyRootBehindLink mounts a volume where the image has a link to a mount of its own.
+func TestReadOnlyRootBehindLink(t *testing.T) {
+	eachWalledLevel(t, func(t *testing.T, r *Runtime) {
+		link := "/var/run"
+		if to, err := filepath.EvalSymlinks(link); err != nil || to != "/run" {
+			t.Skip("this machine has no such link")
+		}
+		sb := newSandbox(t, r, container.SandboxSpec{Volumes: []container.Volume{{Name: "v"}}})
+		c := startContainer(t, sb, container.Spec{
+			Mounts:   []container.Mount{{Volume: "v", Path: link}},
+			Security: container.Security{ReadOnlyRoot: true},
+		})
+		sh(t, c, "echo x >/run/file")
+		assert.NotZero(t, shell(t, c, "echo x >/file").code)
+	})
+}
+
+// TestExecutableOfTheServer reaches for the program behind a process of the server's own.
+func TestExecutableOfTheServer(t *testing.T) {
+	eachWalledLevel(t, func(t *testing.T, r *Runtime) {
+		before, err := os.Stat(selfExecutable)
+		require.NoError(t, err)
+		c := newContainer(t, r, container.Spec{})
+		exe := sh(t, c, "echo $(dirname $(grep -l ^"+roleIdle+" /proc/[0-9]*/cmdline))/exe")
+		shell(t, c, "chmod 711 "+exe+"; touch -d @1000000000 "+exe)
+		after, err := os.Stat(selfExecutable)
+		require.NoError(t, err)
+		assert.Equal(t, before.Mode(), after.Mode())
+		assert.Equal(t, before.ModTime(), after.ModTime())
+		assert.NotZero(t, shell(t, c, "echo x >"+exe).code)
+		shell(t, c, "chmod 0 "+exe)
+		newContainer(t, r, container.Spec{}) // which still starts
+	})
 }
 
 // TestDevicesAreTheHosts tries to change what is known of them to what it is already.

@@ -17,7 +17,8 @@ const (
 	roleInit       = "cwsandbox-init"
 	roleIdle       = "cwsandbox-idle"
 
-	// selfExecutable works also when the program's file has been replaced or cannot be seen from here.
+	// selfExecutable works also when the program's file has been replaced or cannot be seen from here. In a helper it is
+	// the helper's; see helperExecutable.
 	selfExecutable = "/proc/self/exe"
 	// controlFD is where supervisor and init find the socket to the server.
 	controlFD = 3

@@ -113,13 +113,17 @@ func (n *namespaces) startSupervisor(control *os.File, ownNetwork, ownMounts boo
 		attr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
 	}
+	executable, err := helperExecutable()
+	if err != nil {
+		return nil, err
+	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer null.Close()
 	err = n.thread.do(func() error {
-		process, err = os.StartProcess(selfExecutable, []string{roleSupervisor}, &os.ProcAttr{
+		process, err = os.StartProcess(executable, []string{roleSupervisor}, &os.ProcAttr{
 			Env:   roleEnviron(roleSupervisor),
 			Files: []*os.File{null, null, os.Stderr, control},
 			Sys:   attr,
