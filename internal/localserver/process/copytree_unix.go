@@ -112,9 +112,10 @@ func (t *treeCopier) copyEntry(from, to *os.Root, name, path string) error {
 }
 
 func (t *treeCopier) copySubDir(from, to *os.Root, name, path string) error {
-	source, err := from.OpenRoot(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	// With a step more the name itself must be a directory: a pipe that has taken its place is not waited for.
+	source, err := from.OpenRoot(name + "/.")
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil // gone, or replaced by something else
 	}
 	if err != nil {
 		return err
@@ -142,10 +143,12 @@ func copyLink(from, to *os.Root, name string, info fs.FileInfo) error {
 	if err := to.Symlink(target, name); err != nil {
 		return err
 	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		_ = to.Lchown(name, int(stat.Uid), int(stat.Gid)) // as far as this user may
+	dir, err := to.Open(".")
+	if err != nil {
+		return err
 	}
-	return nil
+	defer dir.Close()
+	return describeName(dir, to, name, info)
 }
 
 func copyPipe(to *os.Root, name string, info fs.FileInfo) error {
@@ -157,7 +160,28 @@ func copyPipe(to *os.Root, name string, info fs.FileInfo) error {
 	if err := mkfifoat(dir, name); err != nil {
 		return err
 	}
+	if err := describeName(dir, to, name, info); err != nil {
+		return err
+	}
 	return to.Chmod(name, info.Mode())
+}
+
+// describeName gives a link or a pipe in dir, which is what to is about, the owner and times of the original.
+func describeName(dir *os.File, to *os.Root, name string, info fs.FileInfo) error {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	_ = to.Lchown(name, int(stat.Uid), int(stat.Gid)) // as far as this user may
+	access, err := unix.TimeToTimespec(accessTime(stat))
+	if err != nil {
+		return err
+	}
+	change, err := unix.TimeToTimespec(info.ModTime())
+	if err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(int(dir.Fd()), name, []unix.Timespec{access, change}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 func (t *treeCopier) copyFile(from, to *os.Root, name, path string) error {
@@ -185,15 +209,16 @@ func (t *treeCopier) copyFile(from, to *os.Root, name, path string) error {
 	if err != nil {
 		return err
 	}
-	err = t.copyContent(source, target)
+	err = t.copyContent(io.LimitReader(source, info.Size()), target)
 	if err == nil {
 		err = describe(source, target, info, to, name)
 	}
 	return errors.Join(err, target.Close())
 }
 
-// copyContent leaves holes where there are only zeros.
-func (t *treeCopier) copyContent(source, target *os.File) error {
+// copyContent leaves holes where there are only zeros. What a writer appends faster than it is copied has no end, so that
+// the source ends where it did when it was opened.
+func (t *treeCopier) copyContent(source io.Reader, target *os.File) error {
 	var at int64
 	for {
 		if err := context.Cause(t.ctx); err != nil {
