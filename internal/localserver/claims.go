@@ -1,6 +1,7 @@
 package localserver
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -43,27 +44,33 @@ func (o *settings) claimDir(source *sandboxv1.PvcVolumeSource) (string, bool) {
 	return "", false
 }
 
-// volumeDir is the directory that a volume stands for, with no link on the way that leaves the claim.
+// volumeDir is the directory that a volume stands for, without links on the way. What is checked is where the links lead
+// and not the way with them: a sandbox that has the claim may change them at any time.
 func (o *settings) volumeDir(spec *sandboxv1.VolumeSpec) (string, error) {
 	source := spec.GetPvc()
-	dir, ok := o.claimDir(source)
+	claim, ok := o.claimDir(source)
 	if !ok {
 		return "", fmt.Errorf("runner %s has no claim %s/%s", source.GetRunnerId(), source.GetNamespace(), source.GetClaimName())
 	}
-	sub := orDefault(source.GetSubPath(), ".")
-	root, err := os.OpenRoot(dir)
+	claim, err := filepath.EvalSymlinks(claim)
 	if err != nil {
 		return "", err
 	}
-	defer root.Close()
-	info, err := root.Stat(sub)
+	dir, err := filepath.EvalSymlinks(filepath.Join(claim, filepath.FromSlash(source.GetSubPath())))
+	if err != nil {
+		return "", err
+	}
+	if rel, err := filepath.Rel(claim, dir); err != nil || !filepath.IsLocal(rel) {
+		return "", &fs.PathError{Op: "mount", Path: source.GetSubPath(), Err: errors.New("path leads out of the claim")}
+	}
+	info, err := os.Stat(dir)
 	if err != nil {
 		return "", err
 	}
 	if !info.IsDir() {
-		return "", &fs.PathError{Op: "mount", Path: sub, Err: fs.ErrInvalid}
+		return "", &fs.PathError{Op: "mount", Path: source.GetSubPath(), Err: fs.ErrInvalid}
 	}
-	return filepath.EvalSymlinks(filepath.Join(dir, filepath.FromSlash(sub)))
+	return dir, nil
 }
 
 // A finding is what a check of a volume came to.

@@ -5,8 +5,8 @@ import "fmt"
 // A Volume is a directory beside the root file systems of a sandbox's containers.
 type Volume struct {
 	Name string
-	// HostDir is a directory of this machine, which every sandbox that has it shares. Empty: a scratch volume, which
-	// is born empty with its sandbox and removed with it.
+	// HostDir is a directory of this machine, by a path without links, which every sandbox that has it shares. Empty: a
+	// scratch volume, which is born empty with its sandbox and removed with it.
 	HostDir string
 	// ReadOnly lets no container write to it, whatever its mount says.
 	ReadOnly bool
