@@ -19,6 +19,7 @@ import (
 type namespaces struct {
 	rootless bool
 	thread   *thread
+	locks    *fileLocks
 	masks    []string
 }
 
@@ -30,7 +31,7 @@ func newNamespaces(r *Runtime, o Options, rootless bool) (backend, error) {
 	if masks == nil {
 		masks = credentialPaths()
 	}
-	return &namespaces{rootless: rootless, thread: r.thread, masks: append([]string{r.data.base}, masks...)}, nil
+	return &namespaces{rootless: rootless, thread: r.thread, locks: &r.locks, masks: append([]string{r.data.base}, masks...)}, nil
 }
 
 // credentialPaths are the usual places of credentials below the homes of this machine.
@@ -201,7 +202,7 @@ func (p *nsPlace) newContainer(ctx context.Context, dir string) (*nsContainer, e
 		return nil, err
 	}
 	defer peer.Close()
-	c := newNSContainer(dir, control, p.exited)
+	c := newNSContainer(dir, control, p.exited, p.backend.locks)
 	id := p.link.newID()
 	p.mu.Lock()
 	p.containers[id] = c

@@ -23,7 +23,7 @@ type nsContainer struct {
 	env        map[string]string
 	workingDir string
 	main       *process
-	locks      fileLocks
+	locks      *fileLocks
 
 	mu        sync.Mutex
 	processes map[uint64]*child
@@ -37,11 +37,12 @@ type child struct {
 	code    int
 }
 
-func newNSContainer(dir string, control *conn, supervisorGone <-chan struct{}) *nsContainer {
+func newNSContainer(dir string, control *conn, supervisorGone <-chan struct{}, locks *fileLocks) *nsContainer {
 	c := &nsContainer{
 		dir:            dir,
 		initGone:       make(chan struct{}),
 		supervisorGone: supervisorGone,
+		locks:          locks,
 		processes:      make(map[uint64]*child),
 	}
 	c.closing = sync.OnceValue(c.closeNow)

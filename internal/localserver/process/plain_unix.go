@@ -19,9 +19,12 @@ import (
 )
 
 // plain is the backend that runs ordinary processes of this user.
-type plain struct{ thread *thread }
+type plain struct {
+	thread *thread
+	locks  *fileLocks
+}
 
-func newPlain(r *Runtime, _ Options) (backend, error) { return plain{r.thread}, nil }
+func newPlain(r *Runtime, _ Options) (backend, error) { return plain{r.thread, &r.locks}, nil }
 
 func (p plain) name() string { return Plain }
 
@@ -34,12 +37,12 @@ func (p plain) newPlace(_ context.Context, spec container.SandboxSpec, volumes [
 			return nil, fmt.Errorf("volume %s: %w: plain isolation has no file systems in memory", v.Name, errors.ErrUnsupported)
 		}
 	}
-	return &plainPlace{thread: p.thread}, nil
+	return &plainPlace{plain: p}, nil
 }
 
 // A plainPlace is a sandbox without walls.
 type plainPlace struct {
-	thread *thread
+	plain
 
 	mu         sync.Mutex
 	closed     bool
@@ -53,7 +56,7 @@ func (p *plainPlace) start(_ context.Context, l *launch) (container.Container, e
 	if s := l.security; s.User != 0 || s.Group != 0 || s.ReadOnlyRoot || len(s.Drop) > 0 {
 		return nil, fmt.Errorf("security context: %w: plain isolation runs processes as they are", errors.ErrUnsupported)
 	}
-	c, err := newPlainContainer(p.thread, l)
+	c, err := newPlainContainer(p.plain, l)
 	if err != nil {
 		return nil, err
 	}
@@ -99,13 +102,12 @@ func (p *plainPlace) close() error {
 
 // A plainContainer implements [container.Container] with a directory and the processes started in it.
 type plainContainer struct {
-	thread     *thread
+	plain
 	dir        string
 	env        map[string]string
 	workingDir string
 	files      plainTree
 	mounted    []string // files and links outside of dir that go with the container
-	locks      fileLocks
 	main       *process
 	closing    func() error
 	wait       sync.WaitGroup // for the goroutines that wait for processes
@@ -115,8 +117,8 @@ type plainContainer struct {
 	running map[*process]struct{}
 }
 
-func newPlainContainer(t *thread, l *launch) (*plainContainer, error) {
-	c := &plainContainer{thread: t, dir: l.dir, running: make(map[*process]struct{})}
+func newPlainContainer(p plain, l *launch) (*plainContainer, error) {
+	c := &plainContainer{plain: p, dir: l.dir, running: make(map[*process]struct{})}
 	c.closing = sync.OnceValue(c.closeNow)
 	home, tmp, bin := filepath.Join(l.dir, "home"), filepath.Join(l.dir, "tmp"), filepath.Join(l.dir, "bin")
 	c.env = mergeEnv(l.env, nil)

@@ -29,6 +29,7 @@ type Runtime struct {
 	images   images
 	data     *dataDir
 	thread   *thread
+	locks    fileLocks // of all containers: volumes are shared
 	log      *slog.Logger
 
 	mu        sync.Mutex
