@@ -57,6 +57,7 @@ func (s *Server) settleSnapshot(sn *snapshot, a container.Archive, err error) (u
 			size = h.SizeBytes
 		}
 	}
+	sn.source = nil
 	if sn.deleted || reason != "" {
 		if a != nil {
 			unused = append(unused, a)

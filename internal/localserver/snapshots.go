@@ -32,7 +32,7 @@ type snapshot struct {
 	// Fixed.
 	id, bucket string
 	owner      identity
-	source     *record
+	sourceID   string // of the sandbox
 	volume     string
 	trigger    sandboxv1.SnapshotTrigger
 	requestID  string
@@ -42,6 +42,7 @@ type snapshot struct {
 	cancel     context.CancelCauseFunc
 
 	// Guarded by the store's mutex.
+	source            *record // nil once settled: the record, with its logs, is not kept for the snapshot's sake
 	state             sandboxv1.SnapshotState
 	reason            string
 	size              int64
@@ -106,7 +107,7 @@ func (sn *snapshot) message() *sandboxv1.FileSystemSnapshot {
 		State:                sn.state,
 		StateReason:          sn.reason,
 		SizeBytes:            sn.size,
-		SourceSandboxId:      sn.source.id,
+		SourceSandboxId:      sn.sourceID,
 		SourceVolumeName:     sn.volume,
 		Trigger:              sn.trigger,
 		CreateTime:           timestamppb.New(sn.create),
@@ -248,6 +249,7 @@ func (s *Server) newSnapshot(r *record, volume string, trigger sandboxv1.Snapsho
 		bucket:    s.snapshotBucket(r.owner.organization),
 		owner:     r.owner,
 		source:    r,
+		sourceID:  r.id,
 		volume:    volume,
 		trigger:   trigger,
 		requestID: requestID,
@@ -291,7 +293,7 @@ func (s *sandboxService) ListFileSystemSnapshots(ctx context.Context, req *sandb
 	s.store.Lock()
 	defer s.store.Unlock()
 	page, next, err := pageOf(s.tokens, sum[:], req, s.store.snapshots.ordered, func(sn *snapshot) bool {
-		return sn.owner.organization == who.organization && unsetOrIn(req.GetSourceSandboxId(), sn.source.id)
+		return sn.owner.organization == who.organization && unsetOrIn(req.GetSourceSandboxId(), sn.sourceID)
 	})
 	if err != nil {
 		return nil, err

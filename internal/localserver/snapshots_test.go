@@ -537,3 +537,16 @@ func TestSnapshotBucketIsEnforced(t *testing.T) {
 		})
 	}
 }
+
+func TestSnapshotsDoNotKeepTheirSandboxes(t *testing.T) {
+	inWorld(t, Options{}, func(w *world) {
+		id := w.run(withScratch("v"))
+		taken := w.taken(id)
+		assert.Equal(t, snapshotReady, taken.GetState())
+		w.srv.store.Lock()
+		kept := w.srv.store.snapshots.byID[taken.GetFileSystemSnapshotId()].source
+		w.srv.store.Unlock()
+		assert.Nil(t, kept)
+		assert.Equal(t, id, taken.GetSourceSandboxId())
+	})
+}
