@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -108,6 +109,7 @@ type plainContainer struct {
 	workingDir string
 	files      plainTree
 	mounted    []string // files and links outside of dir that go with the container
+	made       []string // directories outside of dir that do so when nothing is left in them
 	main       *process
 	closing    func() error
 	wait       sync.WaitGroup // for the goroutines that wait for processes
@@ -140,10 +142,13 @@ func newPlainContainer(p plain, l *launch) (*plainContainer, error) {
 		}
 	}
 	c.files.workingDir = c.workingDir
-	for _, dir := range []string{home, tmp, bin, c.workingDir} {
+	for _, dir := range []string{home, tmp, bin} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.makeDirs(c.workingDir); err != nil {
+		return nil, err
 	}
 	if l.linkName != "" {
 		if err := os.Symlink(l.linkTarget, filepath.Join(bin, l.linkName)); err != nil {
@@ -164,9 +169,25 @@ func newPlainContainer(p plain, l *launch) (*plainContainer, error) {
 	return c, nil
 }
 
+// makeDirs makes a directory and those above it where the container may have one.
+func (c *plainContainer) makeDirs(dir string) error {
+	var missing []string
+	for d := dir; ; d = filepath.Dir(d) {
+		if _, err := os.Lstat(d); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		missing = append(missing, d)
+	}
+	if err := c.files.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	c.made = append(missing, c.made...)
+	return nil
+}
+
 // mount writes a file where the container may have one.
 func (c *plainContainer) mount(f container.File) error {
-	if err := c.files.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
+	if err := c.makeDirs(filepath.Dir(f.Path)); err != nil {
 		return err
 	}
 	file, err := c.files.OpenFile(f.Path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
@@ -232,6 +253,9 @@ func (c *plainContainer) closeNow() error {
 		if err := os.Remove(path); err != nil && !errors.Is(err, unix.ENOENT) {
 			errs = append(errs, err)
 		}
+	}
+	for _, dir := range c.made {
+		_ = os.Remove(dir) // unless a process has left something there
 	}
 	return errors.Join(append(errs, removeTree(c.dir))...)
 }

@@ -17,7 +17,7 @@ func (c *plainContainer) link(m boundMount) error {
 	if m.ReadOnly {
 		return fmt.Errorf("%w: plain isolation cannot keep a volume from being written to", errors.ErrUnsupported)
 	}
-	if err := c.files.MkdirAll(filepath.Dir(m.Target), 0o755); err != nil {
+	if err := c.makeDirs(filepath.Dir(m.Target)); err != nil {
 		return err
 	}
 	root, err := os.OpenRoot(m.Source)

@@ -189,3 +189,22 @@ func TestArchiveEnds(t *testing.T) {
 		require.NoError(t, c.Close())
 	})
 }
+
+func TestPlainLeavesNoDirectories(t *testing.T) {
+	r := newRuntime(t, Options{Isolation: Plain})
+	sb := newSandbox(t, r, container.SandboxSpec{Volumes: []container.Volume{{Name: "v"}}})
+	at := mountPath(t) // whose directory nothing may be left in
+	c := startContainer(t, sb, container.Spec{
+		WorkingDir: at + "/work/dir",
+		Mounts:     []container.Mount{{Volume: "v", Path: at + "/volumes/v"}},
+		Files:      []container.File{{Path: at + "/files/deeper/file"}, {Path: at + "/files/other/file"}},
+	})
+	sh(t, c, "echo x >"+at+"/volumes/v/file; pwd")
+	require.NoError(t, c.Close())
+	_, err := os.Lstat(at)
+	assert.ErrorIs(t, err, os.ErrNotExist)
+	_, err = sb.Start(t.Context(), container.Spec{
+		Mounts: []container.Mount{{Volume: "v", Path: at + "/a/v"}, {Volume: "v", Path: "/elsewhere"}},
+	})
+	assert.Error(t, err)
+}
