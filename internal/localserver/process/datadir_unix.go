@@ -69,7 +69,7 @@ func (d *dataDir) close() error {
 	return errors.Join(err, os.Remove(d.lock.Name()), d.lock.Close())
 }
 
-// sweep removes the directories of runtimes that are gone.
+// sweep removes the directories and locks of runtimes that are gone.
 func sweep(base string) []error {
 	entries, err := os.ReadDir(base)
 	if err != nil {
@@ -77,10 +77,11 @@ func sweep(base string) []error {
 	}
 	var errs []error
 	for _, entry := range entries {
-		if !entry.IsDir() || !strings.HasPrefix(entry.Name(), serverPrefix) {
+		name, isLock := strings.CutSuffix(entry.Name(), lockSuffix)
+		if entry.IsDir() == isLock || !strings.HasPrefix(name, serverPrefix) {
 			continue
 		}
-		if err := removeStale(filepath.Join(base, entry.Name())); err != nil {
+		if err := removeStale(filepath.Join(base, name)); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -99,11 +100,14 @@ func removeStale(dir string) error {
 	if err := removeTree(dir); err != nil {
 		return fmt.Errorf("remove what an earlier server left: %w", err)
 	}
-	return os.Remove(lock.Name())
+	if err := os.Remove(lock.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) { // its runtime may just have closed
+		return err
+	}
+	return nil
 }
 
 func lockFile(name string, how int) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -219,3 +219,22 @@ func TestDefaultDataDir(t *testing.T) {
 	_, err = defaultDataDir()
 	assert.ErrorContains(t, err, "not a private directory")
 }
+
+func TestDataDirLocks(t *testing.T) {
+	base, elsewhere := t.TempDir(), filepath.Join(t.TempDir(), "made")
+	// What is left when a server dies between the removal of its directory and that of its lock.
+	require.NoError(t, os.WriteFile(filepath.Join(base, serverPrefix+"1"+lockSuffix), nil, 0o600))
+	d, stale, err := openDataDir(base)
+	require.NoError(t, err)
+	assert.Empty(t, stale)
+	require.NoError(t, d.close())
+	require.NoError(t, os.Remove(filepath.Join(base, "lock")), "which is all that is left")
+	require.NoError(t, os.Symlink(elsewhere, filepath.Join(base, "lock")))
+	_, _, err = openDataDir(base)
+	assert.Error(t, err)
+	assert.NoFileExists(t, elsewhere)
+	require.NoError(t, os.Remove(filepath.Join(base, "lock")))
+	entries, err := os.ReadDir(base)
+	require.NoError(t, err)
+	assert.Empty(t, entries)
+}
