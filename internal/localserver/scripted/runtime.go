@@ -2,6 +2,7 @@ package scripted
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"path"
 	"slices"
@@ -18,6 +19,7 @@ type Runtime struct {
 	handlers sync.WaitGroup
 
 	mu        sync.Mutex
+	closed    bool
 	sandboxes map[*sandbox]bool
 	hostDirs  map[string]*tree
 }
@@ -74,6 +76,9 @@ func (r *Runtime) NewSandbox(ctx context.Context, spec container.SandboxSpec) (c
 	s := &sandbox{runtime: r, spec: spec, volumes: volumes}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed {
+		return nil, errors.New("the runtime is closed")
+	}
 	r.sandboxes[s] = true
 	return s, nil
 }
@@ -81,6 +86,7 @@ func (r *Runtime) NewSandbox(ctx context.Context, spec container.SandboxSpec) (c
 // Close ends every sandbox and waits for the handlers of its commands to return.
 func (r *Runtime) Close() error {
 	r.mu.Lock()
+	r.closed = true
 	open := slices.Collect(maps.Keys(r.sandboxes))
 	r.mu.Unlock()
 	for _, s := range open {
@@ -125,6 +131,7 @@ type sandbox struct {
 	volumes map[string]*tree
 
 	mu         sync.Mutex
+	closed     bool
 	containers []*box
 }
 
@@ -141,15 +148,26 @@ func (s *sandbox) Start(ctx context.Context, spec container.Spec) (container.Con
 	if err := b.startMain(); err != nil {
 		return nil, err
 	}
+	if !s.add(b) {
+		_ = b.Close()
+		return nil, errors.New("the sandbox has ended")
+	}
+	return b, nil
+}
+
+func (s *sandbox) add(b *box) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.containers = append(s.containers, b)
-	return b, nil
+	if !s.closed {
+		s.containers = append(s.containers, b)
+	}
+	return !s.closed
 }
 
 // Close kills everything in the sandbox.
 func (s *sandbox) Close() error {
 	s.mu.Lock()
+	s.closed = true
 	containers := s.containers
 	s.containers = nil
 	s.mu.Unlock()

@@ -229,3 +229,17 @@ func TestFilesOfHandlers(t *testing.T) {
 		assert.Equal(t, container.FileTooLarge, kind(err))
 	}, scripted.WithCommand("touch", touch))
 }
+
+func TestNothingStartsInWhatWasClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := scripted.New()
+		s, err := r.NewSandbox(t.Context(), container.SandboxSpec{ID: "sb-1"})
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		_, err = s.Start(t.Context(), container.Spec{Name: "late"})
+		assert.Error(t, err)
+		require.NoError(t, r.Close()) // would wait for the process
+		_, err = r.NewSandbox(t.Context(), container.SandboxSpec{ID: "sb-2"})
+		assert.Error(t, err)
+	})
+}
