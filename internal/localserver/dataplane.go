@@ -23,7 +23,7 @@ import (
 type dataPlane struct {
 	// Fixed.
 	server  *Server
-	grpc    *grpc.Server
+	grpc    *grpcServer
 	clients *authority
 	uri, id string
 	roots   []byte
@@ -72,7 +72,7 @@ func (s *Server) ServeDirect(listeners ...net.Listener) error {
 		SessionTicketsDisabled: true,
 	})
 	options := append(s.serverOptions(p.unaryEntry, p.streamEntry), grpc.Creds(directCreds{security, p}))
-	p.grpc = grpc.NewServer(options...)
+	p.grpc = newGRPCServer(options)
 	sandboxv1.RegisterSandboxDataPlaneServiceServer(p.grpc, dataPlaneService{sandboxService: &sandboxService{Server: s}})
 	return p.begin(listeners)
 }
@@ -112,7 +112,7 @@ func (p *dataPlane) begin(listeners []net.Listener) error {
 	s.direct = p
 	for _, l := range listeners {
 		p.serving.Go(func() {
-			if err := p.grpc.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			if err := p.grpc.Serve(l); err != nil {
 				s.opt.Logger.Error("direct connections end", "error", err)
 			}
 		})
@@ -124,29 +124,6 @@ func (s *Server) plane() *dataPlane {
 	s.store.Lock()
 	defer s.store.Unlock()
 	return s.direct
-}
-
-// stop ends all connections, after a moment for the last words.
-func (p *dataPlane) stop() {
-	cut := time.AfterFunc(closeGrace, p.cut)
-	p.grpc.GracefulStop()
-	cut.Stop()
-	p.serving.Wait()
-}
-
-// cut closes all connections. That gRPC closes its own is not enough: before that it waits, for long, for clients that
-// have not said yet what they want.
-func (p *dataPlane) cut() {
-	p.mu.Lock()
-	var all []*directConn
-	for _, list := range p.conns {
-		all = append(all, list...)
-	}
-	p.mu.Unlock()
-	for _, c := range all {
-		_ = c.Close()
-	}
-	p.grpc.Stop()
 }
 
 // issue makes a certificate for a client. It ends at a whole second.

@@ -64,9 +64,7 @@ func (d directCreds) Clone() credentials.TransportCredentials {
 }
 
 func (d directCreds) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	release := context.AfterFunc(d.plane.server.stopping, func() { _ = raw.Close() }) // a silent client must not hold it
 	conn, info, err := d.TransportCredentials.ServerHandshake(raw)
-	release()
 	if err != nil {
 		return nil, nil, err
 	}

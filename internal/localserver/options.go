@@ -22,7 +22,7 @@ type Options struct {
 	Runtime container.Runtime
 	// Logger receives what a developer should know. Nil: nothing is logged.
 	Logger *slog.Logger
-	// Keys are the credentials that are accepted. None: any bearer token that is not blank.
+	// Keys are the credentials that are accepted, as bearer tokens and as W&B keys. None: any that is not blank.
 	Keys []Key
 	// Clock is where time comes from. Nil: package time.
 	Clock Clock

@@ -4,7 +4,6 @@ package localserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -33,9 +32,6 @@ const (
 // minPing is how often a client may ping: every 5 s, and pings that the network has pushed together.
 const minPing = 4 * time.Second
 
-// closeGrace is how long Close waits for calls to send their last words.
-const closeGrace = time.Second
-
 var errShuttingDown = status.Error(codes.Unavailable, "the server is shutting down")
 
 // A Server serves the API for any number of listeners. Its methods are safe for concurrent use.
@@ -43,7 +39,7 @@ type Server struct {
 	opt     *settings
 	started time.Time
 	store   *store
-	grpc    *grpc.Server
+	grpc    *grpcServer
 	health  *health.Server
 	tokens  pageTokens
 	drivers sync.WaitGroup
@@ -81,7 +77,7 @@ func New(o Options) (*Server, error) {
 		hooks:   hooks{changed: make(chan struct{})},
 	}
 	s.stopping, s.stop = context.WithCancelCause(context.Background())
-	s.grpc = grpc.NewServer(s.serverOptions(s.unaryEntry, s.streamEntry)...)
+	s.grpc = newGRPCServer(s.serverOptions(s.unaryEntry, s.streamEntry))
 	s.register()
 	if err := s.checkDisabled(); err != nil {
 		return nil, err
@@ -137,12 +133,7 @@ func (s *Server) register() {
 }
 
 // Serve answers calls from the listener until Close, which closes the listener too.
-func (s *Server) Serve(l net.Listener) error {
-	if err := s.grpc.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-		return err
-	}
-	return nil
-}
+func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
 
 // Close ends the server: new calls are refused, open ones end, every sandbox gets SIGTERM and, after the shutdown
 // grace, SIGKILL. When it returns nothing of the server is left, the runtime included.
@@ -165,21 +156,15 @@ func (s *Server) shutDown() error {
 	hurry.Stop()
 	err := s.opt.Runtime.Close()
 	if p := s.plane(); p != nil {
-		p.stop()
+		p.grpc.end()
+		p.serving.Wait()
 	}
-	s.stopServing()
+	s.grpc.end()
 	return err
 }
 
 func (s *Server) deleteAll(grace time.Duration) {
 	s.all(func(r *record) { r.delete(grace) })
-}
-
-// stopServing lets calls finish, for a moment, and then cuts every connection.
-func (s *Server) stopServing() {
-	cut := time.AfterFunc(closeGrace, s.grpc.Stop)
-	s.grpc.GracefulStop()
-	cut.Stop()
 }
 
 func (s *Server) now() time.Time { return s.opt.Clock.Now() }

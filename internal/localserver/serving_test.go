@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
@@ -387,6 +388,21 @@ func TestClose(t *testing.T) {
 			w.srv.PauseServer()
 			go func() { _, _ = w.api.ListSandboxes(w.ctx, &sandboxv1.ListSandboxesRequest{}) }()
 			synctest.Wait()
+		})
+	})
+	t.Run("nor do clients that say nothing", func(t *testing.T) {
+		inWorld(t, Options{}, func(w *world) {
+			l := bufconn.Listen(1 << 10)
+			served := make(chan error)
+			go func() { served <- w.srv.Serve(l) }()
+			conn, err := l.Dial()
+			require.NoError(t, err)
+			defer conn.Close()
+			synctest.Wait()
+			began := time.Now()
+			require.NoError(t, w.srv.Close())
+			assert.LessOrEqual(t, time.Since(began), closeGrace)
+			require.NoError(t, <-served)
 		})
 	})
 	t.Run("with a manual clock", func(t *testing.T) {
