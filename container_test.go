@@ -241,6 +241,10 @@ func TestSecrets(t *testing.T) {
 		_, c := sent(t, []Option{Defaults(WithSecrets(token, named))}, []Option{WithSecrets(token, Secret{Store: "s", Name: "N", Env: "N"})})
 		require.Len(t, c.GetSecretStores(), 1)
 		assert.Len(t, c.GetSecretStores()[0].GetSecrets(), 2)
+
+		_, c = sent(t, nil, []Option{WithContainers(Container{Image: "a", Secrets: []Secret{token, named, token, {Store: "s", Name: "N", Env: "N"}}})})
+		require.Len(t, c.GetSecretStores(), 1)
+		assert.Len(t, c.GetSecretStores()[0].GetSecrets(), 2)
 	})
 	t.Run("K-062", func(t *testing.T) {
 		_, err := newCreateConfig("create", environment{}, []Option{Defaults(WithSecrets(token))}, []Option{WithSecrets(Secret{"t", "m", "f", "E"})})

@@ -107,7 +107,6 @@ func (i Info) clone() Info {
 		i.Containers[n].ExitCode = copied(i.Containers[n].ExitCode)
 		i.Containers[n].Spec = i.Containers[n].Spec.clone()
 	}
-	i.Egress, i.Ingress = cloneEgress(i.Egress), cloneIngress(i.Ingress)
 	return i
 }
 

@@ -19,7 +19,11 @@ func WithContainers(containers ...Container) Option {
 	}
 	return createOption{"WithContainers(" + strings.Join(shown, ", ") + ")", func(c *createConfig) {
 		checkContainers(&c.faults, containers)
-		c.containers = setting[[]Container]{cloneContainers(containers), c.layer}
+		list := cloneContainers(containers)
+		for i := range list {
+			list[i].Secrets = withoutRepeats(list[i].Secrets)
+		}
+		c.containers = setting[[]Container]{list, c.layer}
 		c.containersRank = c.rank()
 	}}
 }

@@ -76,6 +76,18 @@ func secretField(container string, before []Secret, s Secret) string {
 	return fmt.Sprintf("%s.secret_stores[%d].secrets[%d]", container, slices.Index(stores, s.Store), same)
 }
 
+// withoutRepeats drops secrets that say the same as one before.
+func withoutRepeats(secrets []Secret) []Secret {
+	var kept []Secret
+	for _, s := range secrets {
+		s.Env = s.env()
+		if !slices.Contains(kept, s) {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
 // checkSecrets is the rule for the variables of a container, and for how many secrets a sandbox may have with those that
 // other containers have already.
 func checkSecrets(f *faults, field string, c Container, count int) {

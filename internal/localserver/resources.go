@@ -71,14 +71,14 @@ func (c *checker) amounts(at string, r *sandboxv1.Resources) {
 
 func (c *checker) amount(field, text string) {
 	if text != "" {
-		_, err := quantity.Parse(text)
+		_, err := quantity.ParseWire(text)
 		c.require(err == nil, field, "must be a quantity such as 500m, 2 or 1.5Gi")
 	}
 }
 
 func (c *checker) ordered(field, request, limit string) {
-	low, err1 := quantity.Parse(request)
-	high, err2 := quantity.Parse(limit)
+	low, err1 := quantity.ParseWire(request)
+	high, err2 := quantity.ParseWire(limit)
 	if err1 == nil && err2 == nil { // both given, and valid
 		c.require(low.Cmp(high) <= 0, field, "must not be above the limit")
 	}
@@ -134,6 +134,6 @@ func sum(demands []demand, side func(demand) *sandboxv1.Resources) *sandboxv1.Re
 
 // amountOf reads an amount that was found valid; one that was left out is nothing.
 func amountOf(text string) quantity.Value {
-	v, _ := quantity.Parse(text)
+	v, _ := quantity.ParseWire(text)
 	return v
 }

@@ -357,6 +357,7 @@ func TestPlacement(t *testing.T) {
 		inWorld(t, Options{}, func(w *world) {
 			w.requireCreateFaults([]createFault{
 				{"cpu", asking("128001m", ""), exceeded("spec.containers[0].resources.cpu")},
+				{"cpu as other clients may write it", asking("1e3", ""), exceeded("spec.containers[0].resources.cpu")},
 				{"memory", asking("", "1025Gi"), exceeded("spec.containers[0].resources.memory")},
 				{"together", func(s *spec) { asking("128", "")(s); twoContainers("true")(s) }, exceeded("spec.containers[1].resources.cpu")},
 			})

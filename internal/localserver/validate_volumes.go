@@ -37,7 +37,7 @@ func (c *checker) scratchSize(field string, v *sandboxv1.ScratchVolume) {
 	}
 	percent, isPercent := strings.CutSuffix(size, "%")
 	if !isPercent {
-		amount, err := quantity.Parse(size)
+		amount, err := quantity.ParseWire(size)
 		c.require(err == nil, field, "must be a quantity such as 10Gi")
 		c.require(err != nil || !memory || !amount.IsZero(), field, "must not be zero for memory")
 		return

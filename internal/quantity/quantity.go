@@ -4,14 +4,16 @@
 //	2  2.5  500m          cores
 //	512Mi  1.5Gi  1G      bytes
 //
-// The arithmetic is exact.
+// ParseWire takes all that Kubernetes does, as a server has to. The arithmetic is exact.
 package quantity
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
 	"math/big"
+	"regexp"
 	"strings"
 )
 
@@ -58,6 +60,30 @@ func Parse(text string) (Value, error) {
 	}
 	r, _ := new(big.Rat).SetString(digits) // digits are a decimal: it cannot fail
 	if unit != nil {
+		r.Mul(r, unit)
+	}
+	return Value{r}, nil
+}
+
+// wire is Kubernetes' notation of an amount that is not negative. An exponent and a suffix exclude each other.
+var wire = regexp.MustCompile(`^\+?([0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,2})|([numkMGTPE]|[KMGTPE]i)?)$`)
+
+// fine are the units that Parse does not know.
+var fine = map[string]*big.Rat{"n": big.NewRat(1, 1e9), "u": big.NewRat(1, 1e6)}
+
+// ParseWire reads a quantity in Kubernetes' notation, in which clients may write that check less than Parse does: 1e3, .5,
+// 100u.
+func ParseWire(text string) (Value, error) {
+	parts := wire.FindStringSubmatch(text)
+	if len(text) > maxLength || parts == nil {
+		return Parse(text) // which says what is wrong
+	}
+	digits, exponent, name := "0"+parts[1], cmp.Or(parts[2], "0"), parts[3]
+	r, _ := new(big.Rat).SetString(digits + "e" + exponent) // it cannot fail
+	if unit := fine[name]; unit != nil {
+		return Value{r.Mul(r, unit)}, nil
+	}
+	if _, unit := split(name); unit != nil {
 		r.Mul(r, unit)
 	}
 	return Value{r}, nil

@@ -60,6 +60,24 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+func TestParseWire(t *testing.T) {
+	for text, want := range map[string]string{
+		"1e3": "1000", "1E3": "1000", "1e-3": "1m", "2.5e+1": "25", ".5": "500m", "5.": "5", "+1": "1", "100u": "0.0001",
+		"1n": "0.000000001", "1E": "976562500000000Ki", "1.5Gi": "1536Mi", "500m": "500m", "0": "0",
+	} {
+		v, err := ParseWire(text)
+		require.NoError(t, err, text)
+		assert.Equal(t, want, v.String(), text)
+	}
+	for _, text := range []string{
+		"", " ", ".", "-1", "1e3Mi", "1e", "1e100", "e3", "1_0", "0x10", "NaN", "Infinity", " 1", "1 ", "1K", "1g", "1ee3",
+		strings.Repeat("1", 65),
+	} {
+		_, err := ParseWire(text)
+		assert.Error(t, err, text)
+	}
+}
+
 func TestCompareIsExact(t *testing.T) {
 	for _, tt := range []struct {
 		a, b string
