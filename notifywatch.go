@@ -29,8 +29,11 @@ type notifyWatch struct {
 	places map[uintptr]bool
 }
 
+// newNotifyWatch has counted once. The next look is due at once, for a goroutine that was about to begin.
 func newNotifyWatch() *notifyWatch {
-	return &notifyWatch{next: time.NewTimer(0), places: make(map[uintptr]bool)}
+	w := &notifyWatch{next: time.NewTimer(0), places: make(map[uintptr]bool)}
+	w.known = w.count()
+	return w
 }
 
 // due fires when it is time for another look.

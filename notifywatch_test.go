@@ -18,6 +18,9 @@ func TestNotifyWatch(t *testing.T) {
 	for w.count() == 0 { // its goroutine has to begin first
 		runtime.Gosched()
 	}
+	later := newNotifyWatch()
+	later.stop()
+	assert.Equal(t, 1, later.known, "before the first look")
 	_, stopOther := signal.NotifyContext(t.Context(), os.Kill)
 	for w.count() == 1 {
 		runtime.Gosched()

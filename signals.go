@@ -172,7 +172,7 @@ func (l *listener) received(sig os.Signal) {
 	if sig == l.last && now.Sub(l.lastAt) < sameSignal {
 		return
 	}
-	l.last, l.lastAt = sig, now
+	defer func() { l.last, l.lastAt = sig, time.Now() }() // one that comes while this one is dealt with is not late
 	switch {
 	case l.cleanup == nil:
 		l.begin(sig)
@@ -187,12 +187,8 @@ func (l *listener) received(sig os.Signal) {
 // begin starts the cleanup for a signal.
 func (l *listener) begin(sig os.Signal) {
 	before := l.watch.known
-	l.cleanup = &signalCleanup{
-		signal:  sig,
-		begun:   time.Now(),
-		waiting: max(before, l.watch.look()),
-		done:    make(chan struct{}),
-	}
+	waiting := max(before, l.watch.look())
+	l.cleanup = &signalCleanup{signal: sig, begun: time.Now(), waiting: waiting, done: make(chan struct{})}
 	h := l.hook
 	h.mu.Lock()
 	main := h.main
