@@ -191,7 +191,7 @@ func (s *Server) URL() string { return scheme + s.address }
 // Address is the host and port of the server, for gRPC clients that know no URL.
 func (s *Server) Address() string { return s.address }
 
-// APIKey is the only key that the server accepts. It is an administrator's, but not where it is given as W&B's, see
+// APIKey is the only API key that the server accepts. It is an administrator's. As a key of W&B's it accepts any, see
 // [cwsandbox.WithWandB].
 func (s *Server) APIKey() string { return s.key }
 

@@ -109,10 +109,10 @@ func TestLimitsAndGates(t *testing.T) {
 	want := localserver.Options{StartupSettle: startupSettle, RuntimeClasses: []string{}, InstanceTypes: []string{}}
 	assert.Equal(t, want, c.options())
 	c, err = parse([]string{
-		"-share-tokens=false", "-serverless=false", "-prepare-delay=3s", "-max-snapshots=1", "-max-snapshot-bytes=2", "-max-snapshots-in-flight=3",
+		"-allow-remote", "-share-tokens=false", "-serverless=false", "-prepare-delay=3s", "-max-snapshots=1", "-max-snapshot-bytes=2", "-max-snapshots-in-flight=3",
 	}, os.Stderr)
 	require.NoError(t, err)
-	want.NoShareTokens, want.NoServerless, want.PrepareDelay = true, true, 3*time.Second
+	want.OnlyListed, want.NoShareTokens, want.NoServerless, want.PrepareDelay = true, true, true, 3*time.Second
 	want.MaxSnapshots, want.MaxSnapshotBytes, want.MaxSnapshotsInFlight = 1, 2, 3
 	assert.Equal(t, want, c.options())
 }

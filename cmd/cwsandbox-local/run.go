@@ -98,6 +98,7 @@ func newProgram(ctx context.Context, c *config, listeners []net.Listener, stderr
 func (c *config) options() localserver.Options {
 	return localserver.Options{
 		Keys:                 c.keys,
+		OnlyListed:           c.allowRemote, // a W&B key that anybody may make up would let other machines in
 		Claims:               c.claims,
 		StartupSettle:        startupSettle,
 		PrivateNetwork:       c.network == privateNetwork,

@@ -74,9 +74,18 @@ func (s *Server) identify(md metadata.MD) (identity, bool) {
 		return s.accept(strings.TrimSpace(token))
 	}
 	key := strings.TrimSpace(first(md, "x-wandb-api-key"))
-	id, ok := s.accept(key)
+	if key == "" {
+		return identity{}, false
+	}
+	id := identity{organization: defaultOrganization}
+	if s.opt.OnlyListed {
+		var listed bool
+		if id, listed = s.accept(key); !listed {
+			return identity{}, false
+		}
+	}
 	id.user, id.admin, id.wandb = wandbUser(first(md, "x-entity-id"), key), false, true
-	return id, ok
+	return id, true
 }
 
 // accept finds out whose a token is. Without a list of keys every token that is not blank is the one administrator's.

@@ -22,8 +22,10 @@ type Options struct {
 	Runtime container.Runtime
 	// Logger receives what a developer should know. Nil: nothing is logged.
 	Logger *slog.Logger
-	// Keys are the credentials that are accepted, as bearer tokens and as W&B keys. None: any that is not blank.
+	// Keys are the bearer tokens that are accepted. None: any that is not blank.
 	Keys []Key
+	// OnlyListed has W&B keys be on the list as well. Else any that is not blank is accepted, as the contract has it.
+	OnlyListed bool
 	// Clock is where time comes from. Nil: package time.
 	Clock Clock
 

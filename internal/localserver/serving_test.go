@@ -104,7 +104,7 @@ func TestCredentials(t *testing.T) {
 		})
 	})
 	t.Run("C-008", func(t *testing.T) {
-		inWorld(t, Options{}, func(w *world) {
+		inWorld(t, Options{Keys: []Key{{Token: "another"}}}, func(w *world) {
 			one := withAuth("x-wandb-api-key", "k1", "x-entity-id", "team")
 			sb, err := w.api.CreateSandbox(one, createOf(aSpec()))
 			require.NoError(t, err)
@@ -113,8 +113,8 @@ func TestCredentials(t *testing.T) {
 			w.requireRefused(isGone, err)
 		})
 	})
-	t.Run("a list of keys holds for W&B keys too", func(t *testing.T) {
-		inWorld(t, Options{Keys: []Key{{Token: "k1", User: "ann", Organization: "acme", Admin: true}}}, func(w *world) {
+	t.Run("a list of keys can hold for W&B keys too", func(t *testing.T) {
+		inWorld(t, Options{Keys: []Key{{Token: "k1", User: "ann", Organization: "acme", Admin: true}}, OnlyListed: true}, func(w *world) {
 			w.ctx = withAuth("x-wandb-api-key", "k2")
 			_, err := w.api.ListSandboxes(w.ctx, &sandboxv1.ListSandboxesRequest{})
 			w.requireRefused(refused{code: codes.Unauthenticated}, err)
