@@ -195,7 +195,7 @@ func TestPlainLeavesNoDirectories(t *testing.T) {
 	sb := newSandbox(t, r, container.SandboxSpec{Volumes: []container.Volume{{Name: "v"}}})
 	at := mountPath(t) // whose directory nothing may be left in
 	c := startContainer(t, sb, container.Spec{
-		WorkingDir: at + "/work/dir",
+		WorkingDir: at + "/made/dir",
 		Mounts:     []container.Mount{{Volume: "v", Path: at + "/volumes/v"}},
 		Files:      []container.File{{Path: at + "/files/deeper/file"}, {Path: at + "/files/other/file"}},
 	})
