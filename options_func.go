@@ -85,8 +85,8 @@ func (t *turnWriter) Write(b []byte) (int, error) {
 	return t.w.Write(b)
 }
 
-// WithWorkers sets how many sandboxes [Func.Map] works with at the same time, one call in each: 8 by default, and 10,000 at most. It makes no
-// more than there are inputs, and gets along with fewer where the service does not give as many.
+// WithWorkers sets how many sandboxes [Func.Map] works with at the same time, one call in each: 8 by default, and 10,000 at
+// most. It makes no more than there are inputs, and gets along with fewer where the service does not give as many.
 func WithWorkers(n int) FuncOption {
 	return funcOption{printed("WithWorkers", n), func(c *funcConfig) {
 		if n < 1 || n > maxWorkers {

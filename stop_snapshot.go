@@ -105,15 +105,14 @@ func (s *shared) deleteArchiving(ctx context.Context, r removal) (removed, error
 		return removed{}, err
 	}
 	ids := reply.GetFileSystemSnapshotIds()
-	if len(ids) == len(r.volumes) {
-		s.mu.Lock()
-		s.archived = &archive{r.volumes, ids}
-		s.mu.Unlock()
-	}
-	s.accepted(n, reply.GetSandbox())
 	if len(ids) != len(r.volumes) { // that it ends cannot be helped; that files are lost must not go unseen
+		s.accepted(n, reply.GetSandbox())
 		text := fmt.Sprintf("the service stops the sandbox, but of %d volumes it takes the snapshots %q only", len(r.volumes), ids)
 		return removed{}, call{op: "stop", sandbox: s.id}.refuse(text, ErrSnapshotConflict)
 	}
+	s.mu.Lock()
+	s.archived = &archive{r.volumes, ids}
+	s.mu.Unlock()
+	s.accepted(n, reply.GetSandbox())
 	return removed{snapshots: ids}, nil
 }
